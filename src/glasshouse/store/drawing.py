@@ -1,0 +1,148 @@
+"""Pictures as inline SVG: curves, bars and the lineage graph. Colours come from the page's style sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from glasshouse.store.manifest import short
+from glasshouse.store.panels import Bars, Curves
+
+WIDTH, HEIGHT = 760, 300
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 44
+COLOURS = 6
+
+
+def number(value: float) -> str:
+    """A number as short as it can be read: 1 234 567 -> 1.23M, 0.000123 -> 1.23e-04."""
+    if value == 0 or not math.isfinite(value):
+        return str(value) if value else "0"
+    size = abs(value)
+    for bound, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size >= bound:
+            return f"{value / (1e3 if letter == 'k' else bound):.3g}{letter}"
+    return f"{value:.3g}" if size >= 1e-3 else f"{value:.2e}"
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round values between low and high, about `wanted` of them."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / wanted
+    unit = 10 ** math.floor(math.log10(raw))
+    step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= raw)
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * index, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> str:
+    return f"<text class='{kind}' x='{x:.1f}' y='{y:.1f}' text-anchor='{anchor}'>{escape(text)}</text>"
+
+
+def curves(panel: Curves) -> str:
+    """The lines of a `Curves` panel; each point can be read by pointing at it."""
+    points = [point for line in panel.series.values() for point in line]
+    if not points:
+        return "<p class='note'>nothing was recorded</p>"
+    scale = math.log10 if panel.log_y else float
+    xs, ys = [p[0] for p in points], [scale(p[1]) for p in points]
+    x_low, x_high = min(xs), max(xs)
+    pad = (max(ys) - min(ys)) * 0.05 or abs(max(ys)) * 0.1 or 1.0
+    y_low, y_high = min(ys) - pad, max(ys) + pad
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_low) / (x_high - x_low or 1)
+        up = (scale(y) - y_low) / (y_high - y_low)
+        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+
+    parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(panel.title, quote=True)}'>"]
+    for value in ticks(y_low, y_high):
+        y = place(x_low, 10**value if panel.log_y else value)[1]
+        label = number(10**value if panel.log_y else value)
+        parts.append(f"<line class='grid' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y:.1f}' y2='{y:.1f}'/>")
+        parts.append(_text("tick", LEFT - 8, y + 4, label, "end"))
+    for value in ticks(x_low, x_high, 7):
+        x = place(value, points[0][1])[0]
+        parts.append(_text("tick", x, HEIGHT - BOTTOM + 18, number(value), "middle"))
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    parts.append(_text("axis", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, panel.x, "middle"))
+    parts.append(f"<g transform='translate(14 {middle}) rotate(-90)'>{_text('axis', 0, 0, panel.y, 'middle')}</g>")
+    for index, (name, line) in enumerate(panel.series.items()):
+        parts += _line(name, [(x, y, *place(x, y)) for x, y in line], index % COLOURS)
+    return "".join([*parts, "</svg>", legend(panel.series)])
+
+
+def _line(name: str, points: Sequence[tuple[float, float, float, float]], colour: int) -> list[str]:
+    path = " ".join(f"{'M' if i == 0 else 'L'}{x:.1f} {y:.1f}" for i, (_, _, x, y) in enumerate(points))
+    dots = []
+    every = max(1, len(points) // 200)
+    for given_x, given_y, x, y in points[::every]:
+        title = f"{escape(name)}: {number(given_y)} at {number(given_x)}"
+        dots.append(f"<circle class='point c{colour}' cx='{x:.1f}' cy='{y:.1f}' r='4'><title>{title}</title></circle>")
+    return [f"<path class='line c{colour}' d='{path}'/>", *dots]
+
+
+def legend(names: Mapping[str, Any] | Sequence[str]) -> str:
+    """Names with their colours; nothing for a single one."""
+    if len(names) < 2:
+        return ""
+    items = "".join(f"<span class='key'><i class='c{i % COLOURS}'></i>{escape(n)}</span>" for i, n in enumerate(names))
+    return f"<div class='legend'>{items}</div>"
+
+
+def bars(panel: Bars) -> str:
+    """Grouped horizontal bars of a `Bars` panel, each with its value written at its end."""
+    names = list(dict.fromkeys(name for group in panel.groups.values() for name in group))
+    largest = max((value for group in panel.groups.values() for value in group.values()), default=1) or 1
+    height = sum(20 * len(group) + 16 for group in panel.groups.values()) + 8
+    left, y, parts = 150, 8.0, []
+    for title, group in panel.groups.items():
+        middle = y + 10 * len(group)
+        parts.append(_text("axis", left - 10, middle + 4, title, "end"))
+        for name, value in group.items():
+            width = (WIDTH - left - 90) * value / largest
+            place = f"x='{left}' y='{y:.1f}' width='{width:.1f}' height='16' rx='2'"
+            title_of_bar = f"<title>{escape(name)}</title>"
+            parts.append(f"<rect class='bar c{names.index(name) % COLOURS}' {place}>{title_of_bar}</rect>")
+            parts.append(_text("tick", left + width + 6, y + 12, f"{number(value)} {panel.unit}"))
+            y += 20
+        y += 16
+    label = escape(panel.title, quote=True)
+    return f"<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-label='{label}'>{''.join(parts)}</svg>{legend(names)}"
+
+
+def lineage(manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """Boxes for artifacts, sources on the left, arrows to what was made from them."""
+    column: dict[str, int] = {}
+    for name, manifest in manifests.items():
+        inputs = [source["artifact"] for source in manifest["inputs"].values() if source["artifact"] in column]
+        column[name] = max((column[i] for i in inputs), default=-1) + 1
+    columns = [[name for name in manifests if column[name] == index] for index in range(max(column.values()) + 1)]
+    box_width, box_height, gap_x, gap_y = 148, 54, 44, 22
+    rows = max(len(names) for names in columns)
+    width, height = len(columns) * (box_width + gap_x) - gap_x + 4, rows * (box_height + gap_y) + 4
+    spot = {}
+    for index, names in enumerate(columns):
+        offset = (height - len(names) * (box_height + gap_y) + gap_y) / 2
+        for row, name in enumerate(names):
+            spot[name] = (2 + index * (box_width + gap_x), offset + row * (box_height + gap_y))
+    parts = [f"<svg class='lineage' viewBox='0 0 {width} {height}' role='img' aria-label='Lineage'>"]
+    for name, manifest in manifests.items():
+        for source in {entry["artifact"] for entry in manifest["inputs"].values()} & spot.keys():
+            x1, y1 = spot[source][0] + box_width, spot[source][1] + box_height / 2
+            x2, y2 = spot[name][0], spot[name][1] + box_height / 2
+            bend = (x2 - x1) / 2 if column[name] - column[source] == 1 else 30
+            dip = 0 if column[name] - column[source] == 1 else box_height / 2 + gap_y / 2
+            curve = f"M{x1} {y1} C{x1 + bend} {y1 + dip} {x2 - bend} {y2 + dip} {x2} {y2}"
+            parts.append(f"<path class='edge' d='{curve}'/>")
+    for name, manifest in manifests.items():
+        x, y = spot[name]
+        seconds = f"{manifest['resources']['wall_seconds']:.1f} s"
+        place = f"x='{x}' y='{y}' width='{box_width}' height='{box_height}' rx='8'"
+        parts.append(f"<a href='#{escape(name)}'><rect class='box' {place}/>")
+        parts.append(_text("name", x + 12, y + 22, manifest["type"]))
+        parts.append(_text("tick", x + 12, y + 41, f"{manifest['step']} · {seconds}"))
+        parts.append(f"<title>{short(manifest['id'])}</title></a>")
+    return "".join([*parts, "</svg>"])

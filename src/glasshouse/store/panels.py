@@ -1,0 +1,55 @@
+"""Panels: what an artifact wants a person to see. Plain data; `report` turns them into a page, others may too."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A titled part of a report, with an optional sentence that says how to read it."""
+
+    title: str
+    note: str = dataclasses.field(default="", kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers(Panel):
+    """A few headline figures: label -> value in words, with its unit."""
+
+    values: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table(Panel):
+    """Rows under column names. A row's `details` (label, text) unfold below it, for examples."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | int | None]]
+    details: Mapping[int, Sequence[tuple[str, str]]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves(Panel):
+    """Lines over a shared x axis: series name -> points (x, y) in the order of x."""
+
+    x: str
+    y: str
+    series: Mapping[str, Sequence[tuple[float, float]]]
+    log_y: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Bars(Panel):
+    """Grouped horizontal bars: group -> series name -> value."""
+
+    unit: str
+    groups: Mapping[str, Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples(Panel):
+    """Pieces of text with what they came from; the first part (a prompt) may be set apart from the rest."""
+
+    samples: Sequence[tuple[str, str]]
