@@ -1,0 +1,193 @@
+"""Rules: typed thresholds over signals. A document is removed when any rule of its source's set holds.
+
+Thresholds are those of Dolma's published corpus (arXiv 2402.00159, section 5; datasheet N.4; mixing configuration
+`cc-head.yaml`). Dolma's own configuration misspelt the three most-common-n-gram signals, so those rules never fired
+there; here a rule on an unknown signal is refused before any data is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+
+from glasshouse.data.signals import SIGNAL_SCHEMA
+from glasshouse.store.configuration import Config
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+
+
+class UnknownSignalError(ValueError):
+    """A rule names a signal that is not measured."""
+
+
+class Rule(Config):
+    """Removes a document when `signal operator threshold` holds, e.g. `word_count < 50`."""
+
+    signal: str
+    operator: Literal[">", ">=", "<", "<=", "==", "!="]
+    threshold: float
+    reason: str = ""
+    citation: str = ""
+
+    @property
+    def name(self) -> str:
+        """The rule as it is written in reports: `word_count < 50`."""
+        return f"{self.signal} {self.operator} {self.threshold:g}"
+
+
+class RuleSet(Config):
+    """Rules that are applied together."""
+
+    name: str
+    rules: tuple[Rule, ...] = ()
+
+
+class SourceRules(Config):
+    """Which rule set applies to which `source`; `default` applies to the sources that are not named."""
+
+    default: RuleSet
+    by_source: dict[str, RuleSet] = Field(default_factory=dict)
+
+    def of(self, source: str) -> RuleSet:
+        return self.by_source.get(source, self.default)
+
+    def sets(self) -> tuple[RuleSet, ...]:
+        return (self.default, *self.by_source.values())
+
+
+class Failure(NamedTuple):
+    """Why one document was removed: the rule, and the measured value against its threshold."""
+
+    rule: str
+    value: float
+    threshold: float
+
+
+def check_rules(rules: SourceRules | RuleSet, schema: pa.Schema = SIGNAL_SCHEMA) -> None:
+    """Raises `UnknownSignalError` for a rule on a signal not in `schema`, with the nearest names that are."""
+    for rule_set in (rules,) if isinstance(rules, RuleSet) else rules.sets():
+        for rule in rule_set.rules:
+            if rule.signal not in schema.names:
+                near = difflib.get_close_matches(rule.signal, schema.names, n=3, cutoff=0.4)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(schema.names)}"
+                raise UnknownSignalError(f"rule {rule.name!r} of {rule_set.name!r} names an unknown signal; {hint}")
+
+
+def failed_rules(signals: pa.RecordBatch, sources: list[str], rules: SourceRules | RuleSet) -> list[list[Failure]]:
+    """For every document of a batch, all rules that remove it (empty: it stays). A pure function.
+
+    Args:
+        signals: signal columns, one row per document.
+        sources: the documents' sources, in the same order.
+        rules: one set for all, or one per source.
+    """
+    failures: list[list[Failure]] = [[] for _ in sources]
+    per_source = {source: rules if isinstance(rules, RuleSet) else rules.of(source) for source in set(sources)}
+    columns: dict[str, npt.NDArray[np.float64]] = {}
+    source_column = np.asarray(sources, dtype=object)
+    for source in sorted(per_source):
+        rows = np.flatnonzero(source_column == source)
+        for rule in per_source[source].rules:
+            if rule.signal not in columns:
+                columns[rule.signal] = signals.column(rule.signal).to_numpy(zero_copy_only=False).astype(np.float64)
+            values = columns[rule.signal][rows]
+            for row in rows[OPERATORS[rule.operator](values, rule.threshold)]:
+                failures[row].append(Failure(rule.name, float(columns[rule.signal][row]), rule.threshold))
+    return failures
+
+
+_GOPHER = "arXiv 2112.11446 table A1 as in Dolma, arXiv 2402.00159 section 5.2 and datasheet N.4"
+_CODE = "RedPajama code rules as in Dolma, arXiv 2402.00159 section 6 and datasheet N.4"
+_NO_PUNCTUATION = "C4 (arXiv 1910.10683) as the Dolma datasheet N.4 states it"
+
+
+def _gopher(signal: str, comparison: Literal[">", "<"], threshold: float, reason: str) -> Rule:
+    return Rule(signal=signal, operator=comparison, threshold=threshold, reason=reason, citation=_GOPHER)
+
+
+def _code(signal: str, comparison: Literal[">", "<"], threshold: float, reason: str) -> Rule:
+    return Rule(signal=signal, operator=comparison, threshold=threshold, reason=reason, citation=_CODE)
+
+
+dolma_web_rules = RuleSet(
+    name="dolma_web_rules",
+    rules=(
+        _gopher("word_count", "<", 50, "too short"),
+        _gopher("word_count", ">", 100_000, "too long"),
+        _gopher("median_word_length", "<", 3, "words too short for prose"),
+        _gopher("median_word_length", ">", 10, "words too long for prose"),
+        _gopher("symbol_to_word_ratio", ">", 0.10, "too many # and …"),
+        _gopher("fraction_of_words_with_alpha_character", "<", 0.80, "too few words with letters"),
+        _gopher("required_word_count", "<", 2, "no English function words"),
+        _gopher("fraction_of_lines_starting_with_bullet_point", ">", 0.90, "a list"),
+        _gopher("fraction_of_lines_ending_with_ellipsis", ">", 0.30, "cut-off teasers"),
+        _gopher("fraction_of_duplicate_lines", ">", 0.30, "repeated lines"),
+        _gopher("fraction_of_characters_in_duplicate_lines", ">", 0.30, "repeated lines (Gopher itself: 0.20)"),
+        *(
+            _gopher(f"fraction_of_characters_in_most_common_{n}grams", ">", threshold, f"one {n}-gram dominates")
+            for n, threshold in zip((2, 3, 4), (0.20, 0.18, 0.16), strict=True)
+        ),
+        *(
+            _gopher(f"fraction_of_characters_in_duplicate_{n}grams", ">", threshold, f"repeated {n}-grams")
+            for n, threshold in zip(range(5, 11), (0.15, 0.14, 0.13, 0.12, 0.11, 0.10), strict=True)
+        ),
+    ),
+)
+"""Gopher's rules with Dolma's thresholds, for prose."""
+
+dolma_markup_rules = RuleSet(
+    name="dolma_markup_rules",
+    rules=tuple(
+        rule.but(signal="fraction_of_duplicate_nonempty_lines", reason="repeated lines, blank ones apart")
+        if rule.signal == "fraction_of_duplicate_lines"
+        else rule
+        for rule in dolma_web_rules.rules
+    ),
+)
+"""The web rules for text with blank lines between paragraphs (Markdown, docstrings): duplicate lines as in `gopher_v2`.
+
+Text extracted from web pages has no blank lines; the published rule counts them as duplicates of each other.
+"""
+
+no_punctuation_rules = RuleSet(
+    name="no_punctuation_rules",
+    rules=(
+        Rule(
+            signal="fraction_of_lines_with_no_ending_punctuation",
+            operator=">",
+            threshold=0.5,
+            reason="more than half of the lines end without punctuation",
+            citation=_NO_PUNCTUATION,
+        ),
+    ),
+)
+"""C4 "NoPunc" as the datasheet states it, for whole documents. Not in `dolma_rules`: documentation wraps its lines."""
+
+dolma_code_rules = RuleSet(
+    name="dolma_code_rules",
+    rules=(
+        _code("maximum_line_length", ">", 1000, "minified or data"),
+        _code("mean_line_length", ">", 100, "minified or data"),
+        _code("fraction_of_alphanumeric_characters", "<", 0.25, "hardly any letters or digits"),
+        _code("alphabetic_characters_per_token", "<", 1.5, "tables of numbers"),
+    ),
+)
+"""RedPajama's rules with Dolma's thresholds, for source code."""
+
+CODE_SOURCES = ("stdlib", "packages", "headers", "github", "stack", "starcoder")
+MARKUP_SOURCES = ("documentation", "metadata", "docstrings")
+
+dolma_rules = SourceRules(
+    default=dolma_web_rules,
+    by_source=dict.fromkeys(CODE_SOURCES, dolma_code_rules) | dict.fromkeys(MARKUP_SOURCES, dolma_markup_rules),
+)
+"""Code sources by the code rules, documentation by the markup rules, every other source by the web rules."""

@@ -1,0 +1,77 @@
+"""The step `evaluate`: a model and a list of measures give an `Evaluation` with its decided claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from glasshouse.evaluation.perplexity import Perplexity
+from glasshouse.evaluation.samples import Generations
+from glasshouse.language.model import LanguageModel, LoadedModel
+from glasshouse.store.artifact import Artifact
+from glasshouse.store.claims import Claim, check_claims
+from glasshouse.store.panels import Numbers, Panel
+from glasshouse.store.progress import Bar
+from glasshouse.store.step import Run, step
+
+PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
+    "Perplexity": Perplexity.panels,
+    "Generations": Generations.panels,
+}
+
+
+class Measure(Protocol):
+    """Something to find out about a model.
+
+    `measure` returns JSON data with `values` (name -> number), which claims are checked on, and whatever else its
+    panels need.
+    """
+
+    def measure(self, model: LoadedModel, bar: Callable[[str, float | None], Bar]) -> dict[str, Any]: ...
+
+
+class Evaluation(Artifact):
+    """Measured values, what they were measured on, and the claims decided by them."""
+
+    @property
+    def outcomes(self) -> list[dict[str, Any]]:
+        """One record per measure, in the order they were asked for."""
+        found: list[dict[str, Any]] = json.loads(self.file("outcomes.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All measured values by name."""
+        return {name: value for outcome in self.outcomes for name, value in outcome["values"].items()}
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """Decided claims (see `glasshouse.store.claims.check_claims`)."""
+        found: list[dict[str, Any]] = json.loads(self.file("claims.json").read_text(encoding="utf-8"))
+        return found
+
+    def panels(self) -> list[Panel]:
+        """Headline figures, then every measure's own panels."""
+        micro = {name: value for name, value in self.values.items() if name.endswith("/micro")}
+        figures = {f"bits per byte, {name.split('/')[1]}": f"{value:.3f}" for name, value in micro.items()}
+        panels: list[Panel] = [Numbers("Result", figures)] if figures else []
+        for outcome in self.outcomes:
+            panels += PANELS[outcome["measure"]](outcome)
+        return panels
+
+
+@step()
+def evaluate(run: Run, model: LanguageModel, measures: Sequence[Measure], claims: Sequence[Claim] = ()) -> Evaluation:
+    """Measure a model and decide claims by what was measured.
+
+    Claims see all values of all measures, and the model's own figures under `training/…`.
+    """
+    loaded = model.load()
+    outcomes = [{"measure": type(item).__name__, **item.measure(loaded, run.bar)} for item in measures]
+    values = model.values | {name: value for outcome in outcomes for name, value in outcome["values"].items()}
+    decided = check_claims(claims, values)
+    for name, content in (("outcomes.json", outcomes), ("claims.json", decided)):
+        (run.output / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    run.measure(claims=len(decided), claims_that_hold=sum(item["status"] == "holds" for item in decided))
+    return Evaluation(run.output)

@@ -1,0 +1,116 @@
+"""The language model as an artifact: a Hugging Face folder that also knows its training data's order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import tokenizers
+
+from glasshouse.language.generation import Sampling, stream_text
+from glasshouse.nn.huggingface import load_huggingface
+from glasshouse.nn.transformer import Transformer
+from glasshouse.store.artifact import Artifact
+from glasshouse.store.panels import Curves, Numbers, Panel
+
+if TYPE_CHECKING:
+    from glasshouse.training.order import DataOrder
+
+TRAINING = "training.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model with its tokenizer, ready to be measured or to write.
+
+    Attributes:
+        end_of_sequence: id of the token between documents; it also stands before a text.
+    """
+
+    transformer: Transformer
+    tokenizer: tokenizers.Tokenizer
+    end_of_sequence: int
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+        return self.transformer.config.context
+
+    def continue_text(self, prompt: str, sampling: Sampling) -> str:
+        """What the model writes after `prompt` (the prompt itself left out)."""
+        return "".join(self.stream_text(prompt, sampling))
+
+    def stream_text(self, prompt: str, sampling: Sampling) -> Iterator[str]:
+        """The same in pieces, as they are written; a piece is always whole characters."""
+        end = self.tokenizer.id_to_token(self.end_of_sequence)
+        return stream_text(self.transformer, self.tokenizer, prompt, sampling, end=end)
+
+    def tail(self, text: str, room: int) -> str:
+        """The end of a text that fits into the context with `room` tokens (at most half the context) to spare."""
+        most = self.context - min(room, self.context // 2) - 1
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return text if len(ids) <= most else str(self.tokenizer.decode(ids[-most:])).lstrip("\N{REPLACEMENT CHARACTER}")
+
+
+class LanguageModel(Artifact):
+    """Weights, configuration and tokenizer as `transformers` reads them, and how they were trained."""
+
+    def load(self, device: str = "cpu") -> LoadedModel:
+        """The model in evaluation mode."""
+        transformer = load_huggingface(self.path, device=device).eval()
+        tokenizer = tokenizers.Tokenizer.from_file(str(self.file("tokenizer.json")))
+        return LoadedModel(transformer, tokenizer, int(self.training["end_of_sequence"]))
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """`training.json`: the run's identity (order key, batches, data, configuration) and its outcome."""
+        found: dict[str, Any] = json.loads(self.file(TRAINING).read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Figures of the training run, for claims."""
+        outcome = self.training["outcome"]
+        first = next(iter(self.metrics), {"loss": float("nan")})["loss"]
+        return {
+            "training/first_loss": float(first),
+            "training/final_loss": float(outcome["loss"]),
+            "training/tokens": float(outcome["tokens"]),
+            "training/parameters": float(outcome["parameters"]),
+        }
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Records of the run, by step: loss, gradient norm, learning rate, validation."""
+        return [json.loads(line) for line in self.file("metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    def order(self) -> DataOrder:
+        """What was seen when, as pure functions of the recorded identity."""
+        from glasshouse.training.order import order_from_identity
+
+        identity = self.training["identity"]
+        return order_from_identity(identity["order"], int(identity["configuration"]["seed"]))
+
+    def panels(self) -> list[Panel]:
+        """Loss and learning-rate curves with the headline figures."""
+        outcome, metrics = self.training["outcome"], self.metrics
+        seconds = self.manifest["measurements"].get("seconds", 0) or 1
+        figures = {
+            "parameters": f"{outcome['parameters']:,}",
+            "tokens seen": f"{outcome['tokens']:,}",
+            "updates": f"{outcome['steps']:,}",
+            "tokens per second": f"{self.manifest['measurements'].get('tokens_per_second', 0):,.0f}",
+            "training time": f"{seconds:.0f} s",
+        }
+        losses = {"training": [(r["step"], r["loss"]) for r in metrics if "loss" in r]}
+        if held_out := [(r["step"], r["validation/loss"]) for r in metrics if "validation/loss" in r]:
+            losses["held out"] = held_out
+        rates = {"learning rate": [(r["step"], r["learning_rate"]) for r in metrics if "learning_rate" in r]}
+        return [
+            Numbers("Training", figures),
+            Curves("Loss", "update", "nats per token", losses),
+            Curves("Learning rate", "update", "learning rate", rates),
+        ]

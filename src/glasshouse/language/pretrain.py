@@ -1,0 +1,270 @@
+"""Pre-training: next-token prediction on token shards, and what was seen when.
+
+    L = - 1/|M| sum_{i in M} log p(x_{i+1} | x_{<=i})  +  m 1/|M| sum_{i in M} logsumexp(z_i)^2
+
+M are the positions with a real target: all but the last of a row, as in OLMo (arXiv 2402.00838), whose rows are
+consecutive chunks and whose labels are the row shifted by one. Cross-entropy and z-loss are in float32. Deviation: OLMo
+divides by all T positions and so reports (T - 1) / T of this loss. The z-loss (m = 1e-5) is OLMo 2's, off by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glasshouse.nn.loss import IGNORE, TokenLoss, cross_entropy, linear_cross_entropy
+from glasshouse.store.configuration import fingerprint
+from glasshouse.training.configuration import Training
+from glasshouse.training.data import DataError
+from glasshouse.training.meters import transformer_flops_per_token
+from glasshouse.training.objective import Loss, Step
+from glasshouse.training.order import DataOrder, Visit
+from glasshouse.training.trainer import TrainingResult, train
+
+
+class TokenShards(Protocol):
+    """What pre-training asks of `glasshouse.data.shards.TokenShards`."""
+
+    @property
+    def manifest(self) -> Any:
+        """What `canonical` can write and what changes with every token."""
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def eos_id(self) -> int: ...
+
+    def row_count(self, context: int) -> int: ...
+
+    def rows(self, indices: NDArray[np.int64], context: int) -> NDArray[np.int64]: ...
+
+    def spans_of_row(self, row: int, context: int) -> Sequence[Any]: ...
+
+    def rows_of_document(self, document_id: str, context: int, source: str | None = None) -> Iterable[int]: ...
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Token shards as rows of `context` tokens; `vocabulary` is what the model can embed."""
+
+    shards: TokenShards
+    context: int
+    vocabulary: int
+
+    def __post_init__(self) -> None:
+        if self.context < 2:
+            raise DataError(f"a row needs at least 2 tokens to have a target, got a context of {self.context}")
+        if self.rows < 1:
+            raise DataError(f"the shards hold no row of {self.context} tokens: gather more text or shorten the context")
+
+    @property
+    def rows(self) -> int:
+        return self.shards.row_count(self.context)
+
+    @property
+    def tokens_per_row(self) -> int:
+        return self.context
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint({"shards": self.shards.manifest, "context": self.context})
+
+    def batch(self, indices: NDArray[np.int64]) -> dict[str, Int[Tensor, "batch seq"]]:
+        """`tokens` of these rows. Raises `DataError` naming the row of a token that the model has no embedding for."""
+        tokens = self.shards.rows(indices, self.context)
+        if tokens.min() < 0 or tokens.max() >= self.vocabulary:
+            place = int(np.flatnonzero((tokens < 0).any(1) | (tokens >= self.vocabulary).any(1))[0])
+            raise DataError(
+                f"row {indices[place]} ({self.describe(indices[place : place + 1])[0]}) has token "
+                f"{tokens[place].max()}, the model embeds 0 to {self.vocabulary - 1}: the shards were made with "
+                "another tokenizer, or are damaged"
+            )
+        return {"tokens": torch.from_numpy(tokens)}
+
+    def describe(self, indices: NDArray[np.int64]) -> list[str]:
+        """The documents of these rows, each once, in order, as `id (source)`."""
+        spans = [span for row in indices.tolist() for span in self.shards.spans_of_row(row, self.context)]
+        return list(dict.fromkeys(f"{span.document_id} ({span.source})" for span in spans))
+
+
+class LanguageModelling:
+    """Next-token prediction on any module that maps tokens to logits: ours or a Hugging Face causal model.
+
+    A batch is `{"tokens"}`, or `{"tokens", "targets"}` with targets aligned to the tokens and `IGNORE` where there is
+    none (fine-tuning on answers only). A model with `head_weight` is asked for its hidden states and never holds all
+    logits at once.
+    """
+
+    unit = "tokens"
+
+    def __init__(self, model: nn.Module, *, z_loss: float = 0.0, validation: TokenRows | None = None) -> None:
+        self.model, self.z_loss, self.validation = model, z_loss, validation
+        self.learns: Mapping[str, nn.Module] = {"model": model}
+        self.carries: Mapping[str, nn.Module] = {}
+        self.frozen: Mapping[str, nn.Module] = {}
+        self.configuration = {"z_loss": z_loss}
+        self.flops_per_example: float | None = None
+
+    def weight(self, batch: Mapping[str, Tensor]) -> float:
+        if "targets" in batch:
+            return float((batch["targets"] != IGNORE).sum())
+        rows, length = batch["tokens"].shape
+        return float(rows * (length - 1))
+
+    def loss(self, batch: Mapping[str, Tensor], step: Step) -> Loss:
+        found = self.token_loss(batch)
+        metrics = {"cross_entropy": found.cross_entropy / found.counted} if self.z_loss else {}
+        return Loss(found.mean, metrics)
+
+    def token_loss(self, batch: Mapping[str, Tensor]) -> TokenLoss:
+        """Summed loss over the targets of a batch, in nats."""
+        tokens = batch["tokens"]
+        targets = batch["targets"] if "targets" in batch else shifted(tokens)
+        if hasattr(self.model, "head_weight"):
+            hidden = self.model(tokens, logits=False).hidden
+            return linear_cross_entropy(hidden, cast(Tensor, self.model.head_weight), targets, z_loss=self.z_loss)
+        found = self.model(tokens)
+        logits = found if isinstance(found, Tensor) else found.logits
+        return cross_entropy(logits, targets, z_loss=self.z_loss)
+
+    def blocks(self) -> list[nn.Module]:
+        """The model's layers: its longest module list."""
+        lists = [list(module) for module in self.model.modules() if isinstance(module, nn.ModuleList)]
+        return max(lists, key=lambda layers: len(layers), default=[])
+
+    def validate(self) -> dict[str, float]:
+        """`loss` (nats per token) on the validation rows."""
+        if self.validation is None:
+            return {}
+        device = next(self.model.parameters()).device
+        total, count = 0.0, 0.0
+        for start in range(0, self.validation.rows, 16):
+            rows = np.arange(start, min(start + 16, self.validation.rows))
+            found = self.token_loss({"tokens": self.validation.batch(rows)["tokens"].to(device)})
+            total, count = total + float(found.cross_entropy), count + float(found.counted)
+        return {"loss": total / count}
+
+
+def shifted(tokens: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
+    """The next token at every position, `IGNORE` at the last."""
+    targets = torch.full_like(tokens, IGNORE)
+    targets[:, :-1] = tokens[:, 1:]
+    return targets
+
+
+def pretrain(
+    model: nn.Module,
+    shards: TokenShards,
+    training: Training,
+    directory: Path | str,
+    *,
+    context: int | None = None,
+    eos: int | None = None,
+    z_loss: float = 0.0,
+    validation: TokenShards | None = None,
+    **options: Any,
+) -> TrainingResult:
+    """Train `model` in place on `shards`; `options` go to `glasshouse.training.trainer.train`.
+
+    `context` defaults to the model's; `eos` is the tokenizer's end-of-sequence id, checked against the shards and the
+    model before anything is trained. Raises `DataError` when tokenizer, shards and model do not belong together.
+    """
+    length = context or model_context(model)
+    vocabulary = embedding(model).num_embeddings
+    check_tokens(model, shards, eos=eos)
+    data = TokenRows(shards, length, vocabulary)
+    held_out = TokenRows(validation, length, vocabulary) if validation is not None else None
+    objective = LanguageModelling(model, z_loss=z_loss, validation=held_out)
+    objective.flops_per_example = model_flops_per_row(model, length)
+    return train(objective, data, training, directory, **options)
+
+
+def check_tokens(model: nn.Module, shards: TokenShards, *, eos: int | None = None) -> None:
+    """Refuse shards whose vocabulary or end-of-sequence id is not the model's or the tokenizer's.
+
+    Official OLMo configurations named a tokenizer whose id 50279 was not the end of sequence that their data used
+    (allenai/OLMo#757); nothing noticed. Here every stated id has to agree.
+    """
+    rows = embedding(model).num_embeddings
+    vocabulary = getattr(shards, "vocabulary", None)
+    if vocabulary is not None and vocabulary > rows:
+        raise DataError(
+            f"the shards' tokenizer has {vocabulary} tokens, the model embeds only {rows}: enlarge the model"
+        )
+    config = getattr(model, "config", None)
+    stated = {
+        "the tokenizer": eos,
+        "the shards": shards.eos_id,
+        "the model's configuration": getattr(config, "eos_token_id", None),
+    }
+    ids = {who: number for who, number in stated.items() if isinstance(number, int)}
+    if len(set(ids.values())) > 1:
+        told = ", ".join(f"{who} says {number}" for who, number in ids.items())
+        raise DataError(f"the end-of-sequence id is not the same everywhere: {told}; tokenize again or fix the model")
+    if any(number >= rows or number < 0 for number in ids.values()):
+        raise DataError(f"the end-of-sequence id {next(iter(ids.values()))} has no row in an embedding of {rows}")
+
+
+def embedding(model: nn.Module) -> nn.Embedding:
+    """The token embedding. Raises `DataError` when the model has none."""
+    found = next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)
+    if found is None:
+        raise DataError(f"{type(model).__name__} has no token embedding (nn.Embedding)")
+    return found
+
+
+def model_context(model: nn.Module) -> int:
+    """Longest row the model's configuration allows."""
+    config = getattr(model, "config", None)
+    for name in ("context", "max_position_embeddings"):
+        if isinstance(value := getattr(config, name, None), int):
+            return value
+    raise DataError(f"{type(model).__name__}.config states no context length: pass context=...")
+
+
+def model_flops_per_row(model: nn.Module, context: int) -> float | None:
+    """Model FLOPs of training on one row, by OLMo's formula; None when the configuration does not state the shape."""
+    config = getattr(model, "config", None)
+    layers = getattr(config, "layers", getattr(config, "num_hidden_layers", None))
+    width = getattr(config, "width", getattr(config, "hidden_size", None))
+    if not isinstance(layers, int) or not isinstance(width, int):
+        return None
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    per_token = transformer_flops_per_token(
+        parameters=parameters,
+        embedding_parameters=embedding(model).weight.numel(),
+        layers=layers,
+        width=width,
+        context=context,
+    )
+    return per_token * context
+
+
+def spans_at_step(
+    order: DataOrder, shards: TokenShards, context: int, step: int, *, rank: int = 0, world: int = 1
+) -> Iterator[tuple[int, Any]]:
+    """(row, span) of everything that a rank sees at update `step` (counted from 1), in the order of its batch."""
+    for row in order.rows_at_step(step, rank, world).tolist():
+        for span in shards.spans_of_row(row, context):
+            yield row, span
+
+
+def visits_of_document(
+    order: DataOrder, shards: TokenShards, context: int, document_id: str, last_step: int, *, source: str | None = None
+) -> list[tuple[int, Visit]]:
+    """(row, visit) of every time that a part of a document is seen up to update `last_step`, by step."""
+    visits = [
+        (row, visit)
+        for row in shards.rows_of_document(document_id, context, source)
+        for visit in order.visits_of_row(int(row), last_step)
+    ]
+    return sorted(visits, key=lambda pair: (pair[1].step, pair[1].place))

@@ -1,0 +1,63 @@
+"""The step `pretrain`: token shards and a transformer's configuration give a `LanguageModel`."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import torch
+
+from glasshouse.data.steps import Shards
+from glasshouse.data.tokenizer import end_of_sequence_id
+from glasshouse.language.model import TRAINING, LanguageModel
+from glasshouse.language.pretrain import pretrain as pretrain_on_shards
+from glasshouse.nn.configuration import TransformerConfig
+from glasshouse.nn.huggingface import save_huggingface
+from glasshouse.nn.transformer import Transformer
+from glasshouse.store.step import Run, step
+from glasshouse.training.configuration import Training
+
+VOCABULARY_MULTIPLE = 64
+
+
+@step()
+def pretrain(run: Run, shards: Shards, model: TransformerConfig, training: Training) -> LanguageModel:
+    """Pre-train a transformer on token shards. A killed run goes on from its last checkpoint, bit for bit.
+
+    The embedding gets as many rows as the tokenizer has tokens, rounded up to a multiple of 64.
+    """
+    tokenizer = shards.tokenizer
+    end = end_of_sequence_id(tokenizer)
+    rows = math.ceil(shards.train.vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    transformer = Transformer(model.but(vocabulary=rows), seed=training.seed)
+    if torch.cuda.is_available():
+        transformer = transformer.cuda()
+    steps = training.total_steps(model.context)
+    with run.bar("training", steps) as bar:
+        result = pretrain_on_shards(
+            transformer, shards.train, training, run.scratch / "run", eos=end, validation=shards.holdout, progress=bar
+        )
+    files = [shards.file(f"tokenizer/{name}") for name in ("tokenizer.json", "tokenizer_config.json")]
+    save_huggingface(transformer.cpu(), run.output, end=end, begin=end, tokenizer_files=files)
+    identity = json.loads((run.scratch / "run" / "run.json").read_text(encoding="utf-8"))
+    tokens = result.examples * model.context
+    outcome = {
+        "steps": result.step,
+        "tokens": tokens,
+        "loss": result.loss,
+        "parameters": sum(parameter.numel() for parameter in transformer.parameters()),
+        "weights_hash": result.weights_hash,
+    }
+    document = {"end_of_sequence": end, "context": model.context, "identity": identity, "outcome": outcome}
+    (run.output / TRAINING).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.copyfile(result.metrics, run.output / "metrics.jsonl")
+    made = LanguageModel(run.output)
+    shutil.copyfile(run.scratch / "run" / "timings.jsonl", made.record / "timings.jsonl")
+    run.measure(
+        seconds=round(result.seconds, 3),
+        tokens_per_second=round(tokens / max(result.seconds, 1e-9), 1),
+        compiled=result.compiled,
+        resumed_from=result.resumed_from,
+    )
+    return made

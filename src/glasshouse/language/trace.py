@@ -1,0 +1,116 @@
+"""Provenance of a training run: which documents a model saw at a step, and at which steps it saw a document.
+
+Nothing is looked up in an index of the run: the order is a pure function of the manifest (`DataOrder`), rows are
+consecutive tokens of a shard, and the shards know which bytes of which file their tokens came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+
+from glasshouse.data.shards import DocumentSpan, TokenShards
+from glasshouse.data.steps import Shards
+from glasshouse.language.model import LanguageModel
+from glasshouse.store.store import Store, StoreError
+from glasshouse.training.order import DataOrder
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighting:
+    """A part of a document inside one row of one step's batch.
+
+    Attributes:
+        step: the update, counted from 1.
+        epoch: pass over the data, from 0.
+        rank: the process that saw it, of those that shared the batch.
+        row: number of the row of tokens.
+        tokens: first and last-but-one token of the part, inside the row.
+        file, bytes: the whole document's place in the file it was read from.
+    """
+
+    step: int
+    epoch: int
+    rank: int
+    row: int
+    tokens: tuple[int, int]
+    document: str
+    source: str
+    file: str
+    bytes: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """The order and the data of one training run.
+
+    Args:
+        order: what was seen when.
+        shards: the training split.
+        context: tokens per row.
+        last_step: updates that were made.
+        world: processes that shared every batch.
+    """
+
+    order: DataOrder
+    shards: TokenShards
+    context: int
+    last_step: int
+    world: int = 1
+
+    def at_step(self, step: int) -> list[Sighting]:
+        """Everything seen at an update, rank by rank in the order of its batch.
+
+        Raises:
+            StoreError: the run made no such update.
+        """
+        if not 1 <= step <= self.last_step:
+            raise StoreError(f"the run made updates 1 to {self.last_step}; there is no update {step}")
+        first = self.order.plan.positions(step).start
+        found = []
+        for rank in range(self.world):
+            for index, row in enumerate(self.order.rows_at_step(step, rank, self.world).tolist()):
+                epoch = (first + rank + index * self.world) // self.order.permutation.rows
+                for span in self.shards.spans_of_row(row, self.context):
+                    found.append(self._sighting(step, epoch, rank, row, span))
+        return found
+
+    def of_document(self, document: str) -> list[Sighting]:
+        """Every time a part of a document was seen, by step.
+
+        Raises:
+            StoreError: no document of that id was trained on; the message names close ones.
+        """
+        try:
+            rows = self.shards.rows_of_document(document, self.context)
+        except KeyError:
+            raise StoreError(self._unknown(document)) from None
+        visits = [(visit, row) for row in rows for visit in self.order.visits_of_row(row, self.last_step)]
+        return [
+            self._sighting(visit.step, visit.epoch, visit.rank(self.world), row, span)
+            for visit, row in sorted(visits, key=lambda pair: (pair[0].step, pair[0].place))
+            for span in self.shards.spans_of_row(row, self.context)
+            if span.document_id == document
+        ]
+
+    def _sighting(self, step: int, epoch: int, rank: int, row: int, span: DocumentSpan) -> Sighting:
+        tokens, place = (span.row_start, span.row_end), (span.byte_start, span.byte_end)
+        return Sighting(step, epoch, rank, row, tokens, span.document_id, span.source, span.file, place)
+
+    def _unknown(self, document: str) -> str:
+        ids = self.shards.documents().column("id").to_pylist()
+        close = difflib.get_close_matches(document, ids, n=3, cutoff=0.5)
+        hint = f"; close ones: {', '.join(close)}" if close else ""
+        return f"no document {document!r} in the training split (it may be held out or removed){hint}"
+
+
+def trace_of(model: LanguageModel, store: Store) -> Trace:
+    """The trace of a trained model: its recorded order over the shards it was trained on.
+
+    Raises:
+        StoreError: the shards are no longer in the store, or are not those of the recorded run.
+    """
+    shards = store.open(model.manifest["inputs"]["shards"]["artifact"])
+    if not isinstance(shards, Shards):
+        raise StoreError(f"{shards} is not a set of token shards, so {model} cannot be traced")
+    return Trace(model.order(), shards.train, int(model.training["context"]), int(model.training["outcome"]["steps"]))

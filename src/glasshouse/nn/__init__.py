@@ -1,0 +1,1 @@
+"""Modules: the transformer and its switches, attention, losses, and Hugging Face conversion."""

@@ -1,0 +1,59 @@
+"""Grow a small OLMo from the text that is already on this machine, and follow it back to its documents."""
+
+from __future__ import annotations
+
+from glasshouse.data.deduplicate import exact, minhash
+from glasshouse.data.installed import InstalledText
+from glasshouse.data.pii import pii
+from glasshouse.data.rules import dolma_rules
+from glasshouse.data.steps import curate, installed_text, tokenize, train_tokenizer
+from glasshouse.evaluation.perplexity import perplexity
+from glasshouse.evaluation.samples import samples
+from glasshouse.evaluation.steps import Evaluation, evaluate
+from glasshouse.language.steps import pretrain
+from glasshouse.nn.configuration import olmo
+from glasshouse.store.claims import Measures, Verdict, above, below, claim
+from glasshouse.store.recipe import recipe
+from glasshouse.training.configuration import Training
+
+PROMPTS = ("import numpy as np\n\ndef ", "This package provides ", '    """Return ', "## Installation\n\n")
+
+
+@claim("The model compresses held-out text better than a unigram model of the same training tokens.")
+def beats_unigram(measures: Measures) -> Verdict:
+    return below(measures["bits_per_byte/model/micro"], measures["bits_per_byte/unigram/micro"], " bits/byte")
+
+
+@claim("The model compresses held-out text better than a smoothed trigram model of the same training tokens.")
+def beats_trigram(measures: Measures) -> Verdict:
+    return below(measures["bits_per_byte/model/micro"], measures["bits_per_byte/trigram/micro"], " bits/byte")
+
+
+@claim("The model compresses every source better than the unigram model, not only their average.")
+def beats_unigram_on_every_source(measures: Measures) -> Verdict:
+    prefix = "bits_per_byte/model/"
+    sources = [name.removeprefix(prefix) for name in measures if name.startswith(prefix)]
+    ratios = [measures[f"bits_per_byte/unigram/{s}"] / measures[f"{prefix}{s}"] for s in sources]
+    return above(min(ratios), 1, "x on the worst source")
+
+
+@recipe
+def quickstart(depth: int = 4, tokens: int = 2_000_000, seed: int = 0) -> Evaluation:
+    """Grow a small OLMo from the text that is already on this machine: gather, curate, tokenise, train, evaluate.
+
+    Args:
+        depth: layers of the model; width, heads and feed-forward follow from it.
+        tokens: training tokens.
+        seed: of the training run: initial weights and the order of the data.
+    """
+    documents = installed_text(InstalledText(megabytes=20))
+    corpus = curate(documents, keep=dolma_rules, mask=pii, deduplicate=[exact(), minhash()])
+    tokenizer = train_tokenizer(corpus, vocabulary=4096)
+    shards = tokenize(corpus, tokenizer, holdout=0.02)
+    training = Training(tokens=tokens, batch_size=32, learning_rate=3e-3, seed=seed, checkpoint_every=25)
+    model = pretrain(shards, olmo(depth=depth), training)
+    return evaluate(
+        model,
+        [perplexity(shards.holdout, against=shards.train), samples(*PROMPTS)],
+        claims=[beats_unigram, beats_trigram, beats_unigram_on_every_source],
+    )

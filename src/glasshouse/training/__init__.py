@@ -1,0 +1,1 @@
+"""The engine: one trainer for every objective, its order of data, schedules, optimisers, checkpoints and meters."""

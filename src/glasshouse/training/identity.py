@@ -1,0 +1,53 @@
+"""What a run's numbers depend on: `run.json` and every checkpoint hold it, and resuming is refused when it changes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from torch import nn
+
+from glasshouse.store.configuration import canonical, fingerprint
+from glasshouse.training.checkpoint import weights_hash
+from glasshouse.training.configuration import FREE_TO_CHANGE, Training
+from glasshouse.training.data import TrainingData
+from glasshouse.training.objective import Objective
+from glasshouse.training.order import BatchPlan, DataOrder, KeyedOrder, OlmoOrder, order_from_identity
+
+
+def training_order(config: Training, rows: int) -> DataOrder:
+    """The order of data that a configuration asks for."""
+    permutation = OlmoOrder(rows, config.seed) if config.order == "olmo" else KeyedOrder(rows, config.seed)
+    return DataOrder(permutation, BatchPlan.constant(config.batch_size))
+
+
+def run_identity(
+    objective: Objective, data: TrainingData, config: Training, order: DataOrder, steps: int
+) -> dict[str, Any]:
+    """The identity as plain JSON data: objective, data, order, configuration, teachers, shapes."""
+    written = canonical(config)
+    identity = {
+        "objective": {
+            "name": type(objective).__qualname__,
+            "configuration": canonical(getattr(objective, "configuration", None)),
+        },
+        "data": {"fingerprint": data.fingerprint, "rows": data.rows},
+        "order": order.identity,
+        "steps": steps,
+        "configuration": written,
+        "fingerprint": fingerprint({name: value for name, value in written.items() if name not in FREE_TO_CHANGE}),
+        "frozen": {name: weights_hash(module) for name, module in objective.frozen.items()},
+        "learns": {name: _shapes(module) for name, module in objective.learns.items()},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
+
+
+def order_of_run(identity: dict[str, Any]) -> DataOrder:
+    """The order that a finished or interrupted run recorded in its `run.json`."""
+    return order_from_identity(identity["order"], int(identity["configuration"]["seed"]))
+
+
+def _shapes(module: nn.Module) -> str:
+    shapes = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in module.state_dict().items()}
+    return f"{sum(p.numel() for p in module.parameters())} parameters, shapes {fingerprint(shapes)[:16]}"
