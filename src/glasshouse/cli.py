@@ -501,7 +501,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except Exception as error:
-        if not type(error).__module__.startswith("glasshouse."):
+        if not (isinstance(error, OSError) or type(error).__module__.startswith("glasshouse.")):
             raise
         click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
         sys.exit(1)

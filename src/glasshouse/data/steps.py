@@ -12,12 +12,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glasshouse.data.curate import Curation
+from glasshouse.data.curate import Curation, EmptyCorpusError
 from glasshouse.data.curate import curate as curate_documents
 from glasshouse.data.deduplicate import Exact, MinHash, exact, minhash
 from glasshouse.data.installed import InstalledText, installed_documents, installed_fingerprint
 from glasshouse.data.pii import PiiMasking, pii
 from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.reading import fingerprint_files, read_documents
 from glasshouse.data.rules import RuleSet, SourceRules, dolma_rules
 from glasshouse.data.shards import HOLDOUT, TRAIN, TokenShards, write_shards
 from glasshouse.data.tokenizer import load_tokenizer, save_tokenizer, train_bpe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 EXAMPLES = 3
+STAGES = ("rules", "pii", "exact", "minhash")
 
 
 class Documents(Artifact):
@@ -80,7 +82,7 @@ class Corpus(Documents):
     def panels(self) -> list[Panel]:
         """What went in, what each stage and rule removed with examples, and what was masked."""
         summary = self.summary
-        stages = list(summary["stages"])
+        stages = sorted(summary["stages"], key=lambda stage: STAGES.index(stage) if stage in STAGES else len(STAGES))
         figures = {
             "documents in": f"{summary['documents']['documents']:,}",
             "kept": f"{summary['kept']['documents']:,}",
@@ -155,7 +157,38 @@ class Shards(Artifact):
         tokens = sum(shards.token_count - shards.document_count for shards in splits.values())
         figures["bytes per token"] = f"{size / tokens:.2f}"
         figures["vocabulary"] = f"{self.train.vocabulary:,}"
-        return [Numbers("Tokens", figures)]
+        sources = sorted({source for shards in splits.values() for source in shards.sources})
+        rows: list[Sequence[str | int]] = [
+            [source, *(shards.manifest.sources.get(source, 0) for shards in splits.values())] for source in sources
+        ]
+        return [Numbers("Tokens", figures), Table("Documents by source", ["source", *splits], rows)]
+
+
+def files_fingerprint(paths: Sequence[str]) -> list[list[str | int]]:
+    """Name, size and sha256 of every file behind paths or `fsspec` URLs: what `read_text` depends on."""
+    return [list(entry) for entry in fingerprint_files(paths)]
+
+
+@step(observe=files_fingerprint)
+def read_text(run: Run, paths: Sequence[str]) -> Documents:
+    """Read documents from JSON Lines (`.jsonl`, `.gz`, `.zst`) or Parquet; bad rows go to quarantine.
+
+    Paths may hold `*` and be any `fsspec` URL.
+    """
+    with Quarantine(run.output / "quarantine.jsonl") as quarantine, run.bar("reading", None) as bar:
+        found = {"bytes": 0, "documents": 0}
+        batches = read_documents(list(paths), quarantine)
+        write_documents(_counted(batches, found, bar), run.output / "documents-00000.parquet")
+    if not found["documents"]:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in quarantine.by_reason.most_common()) or "none"
+        raise EmptyCorpusError(f"{', '.join(paths)} held no readable document (quarantined: {reasons})")
+    _measure_reading(run, found, quarantine)
+    return Documents(run.output)
+
+
+def _measure_reading(run: Run, found: dict[str, int], quarantine: Quarantine) -> None:
+    put_aside = quarantine.rows_quarantined
+    run.measure(**found, seen=found["documents"] + put_aside, quarantined=put_aside)
 
 
 @step(observe=installed_fingerprint)
@@ -167,7 +200,7 @@ def installed_text(run: Run, text: InstalledText = InstalledText()) -> Documents
         write_documents(
             _counted(installed_documents(text, quarantine), found, bar), run.output / "documents-00000.parquet"
         )
-    run.measure(**found, seen=found["documents"] + quarantine.rows_quarantined, quarantined=quarantine.rows_quarantined)
+    _measure_reading(run, found, quarantine)
     return Documents(run.output)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.language.generation import Sampling
+from glasshouse.nn.threads import one_thread
 from glasshouse.store.configuration import named_seed
 from glasshouse.store.panels import Panel, Samples
 from glasshouse.store.progress import Bar
@@ -25,7 +26,7 @@ class Generations:
     def measure(self, model: LoadedModel, bar: Callable[[str, float | None], Bar]) -> dict[str, Any]:
         """No values; the record holds the prompts with what the model wrote."""
         written = []
-        with bar("writing samples", len(self.prompts)) as shown:
+        with bar("writing samples", len(self.prompts)) as shown, one_thread():
             for index, prompt in enumerate(self.prompts):
                 text = model.continue_text(prompt, self.sampling.but(seed=named_seed(self.sampling.seed, index)))
                 written.append([prompt, text])

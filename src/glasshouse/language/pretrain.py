@@ -105,6 +105,7 @@ class LanguageModelling:
     """
 
     unit = "tokens"
+    concurrent = True
 
     def __init__(self, model: nn.Module, *, z_loss: float = 0.0, validation: TokenRows | None = None) -> None:
         self.model, self.z_loss, self.validation = model, z_loss, validation

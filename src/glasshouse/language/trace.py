@@ -98,7 +98,7 @@ class Trace:
         return Sighting(step, epoch, rank, row, tokens, span.document_id, span.source, span.file, place)
 
     def _unknown(self, document: str) -> str:
-        ids = self.shards.documents().column("id").to_pylist()
+        ids = [str(name) for name in self.shards.documents().column("id").to_pylist()]
         close = difflib.get_close_matches(document, ids, n=3, cutoff=0.5)
         hint = f"; close ones: {', '.join(close)}" if close else ""
         return f"no document {document!r} in the training split (it may be held out or removed){hint}"

@@ -110,7 +110,7 @@ _OLMO_2_SWITCHES: dict[str, Any] = {
 def olmo(size: str | None = None, *, depth: int | None = None) -> TransformerConfig:
     """OLMo in a published size ("1B", "7B", "65B", "20M"), or `depth` layers with everything else derived from it.
 
-    The depth dial is for small machines: width 48 per layer, one 48-feature head per layer, the family's
+    The depth dial is for small machines: width 32 per layer, one 32-feature head per layer, the family's
     feed-forward rule, tied embedding, 256 tokens of context and 4096 words; set the vocabulary of your tokenizer
     with `.but(vocabulary=...)`. Raises `ConfigurationError` for an unknown size or when not exactly one is given.
     """
@@ -119,7 +119,7 @@ def olmo(size: str | None = None, *, depth: int | None = None) -> TransformerCon
     if depth is not None:
         if depth < 1:
             raise ConfigurationError(f"olmo: depth got {depth!r}: it should be at least 1")
-        width = 48 * depth
+        width = 32 * depth
         return TransformerConfig(
             vocabulary=4096,
             width=width,

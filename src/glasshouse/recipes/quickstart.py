@@ -19,14 +19,19 @@ from glasshouse.training.configuration import Training
 PROMPTS = ("import numpy as np\n\ndef ", "This package provides ", '    """Return ', "## Installation\n\n")
 
 
-@claim("The model compresses held-out text better than a unigram model of the same training tokens.")
+@claim("The model needs fewer bits per held-out byte than a unigram model fitted on the whole training split.")
 def beats_unigram(measures: Measures) -> Verdict:
     return below(measures["bits_per_byte/model/micro"], measures["bits_per_byte/unigram/micro"], " bits/byte")
 
 
-@claim("The model compresses held-out text better than a smoothed trigram model of the same training tokens.")
+@claim("The model needs fewer bits per held-out byte than a smoothed trigram model fitted on the whole training split.")
 def beats_trigram(measures: Measures) -> Verdict:
     return below(measures["bits_per_byte/model/micro"], measures["bits_per_byte/trigram/micro"], " bits/byte")
+
+
+@claim("Its advantage over the trigram model is larger than the spread over documents (95 % paired interval above 0).")
+def beats_trigram_beyond_the_spread(measures: Measures) -> Verdict:
+    return above(measures["advantage/trigram/low"], 0, " bits/byte")
 
 
 @claim("The model compresses every source better than the unigram model, not only their average.")
@@ -46,14 +51,18 @@ def quickstart(depth: int = 4, tokens: int = 2_000_000, seed: int = 0) -> Evalua
         tokens: training tokens.
         seed: of the training run: initial weights and the order of the data.
     """
-    documents = installed_text(InstalledText(megabytes=20))
+    documents = installed_text(InstalledText(megabytes=10))
     corpus = curate(documents, keep=dolma_rules, mask=pii, deduplicate=[exact(), minhash()])
     tokenizer = train_tokenizer(corpus, vocabulary=4096)
-    shards = tokenize(corpus, tokenizer, holdout=0.02)
-    training = Training(tokens=tokens, batch_size=32, learning_rate=3e-3, seed=seed, checkpoint_every=25)
+    shards = tokenize(corpus, tokenizer, holdout=0.05)
+    training = Training(
+        tokens=tokens, batch_size=8, micro_batch_size=4, seed=seed,
+        learning_rate=4e-3, warmup=0.05, final_fraction=0, compile=False,
+        checkpoint_every=100, validate_every=200,
+    )  # fmt: skip
     model = pretrain(shards, olmo(depth=depth), training)
     return evaluate(
         model,
         [perplexity(shards.holdout, against=shards.train), samples(*PROMPTS)],
-        claims=[beats_unigram, beats_trigram, beats_unigram_on_every_source],
+        claims=[beats_unigram, beats_unigram_on_every_source, beats_trigram, beats_trigram_beyond_the_spread],
     )

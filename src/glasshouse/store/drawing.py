@@ -122,7 +122,10 @@ def lineage(manifests: Mapping[str, Mapping[str, Any]]) -> str:
     columns = [[name for name in manifests if column[name] == index] for index in range(max(column.values()) + 1)]
     box_width, box_height, gap_x, gap_y = 148, 54, 44, 22
     rows = max(len(names) for names in columns)
-    width, height = len(columns) * (box_width + gap_x) - gap_x + 4, rows * (box_height + gap_y) + 4
+    skips = any(column[name] - column[s["artifact"]] > 1 for name, m in manifests.items() for s in m["inputs"].values()
+                if s["artifact"] in column)  # fmt: skip
+    room = box_height / 2 if skips else 0
+    width, height = len(columns) * (box_width + gap_x) - gap_x + 4, rows * (box_height + gap_y) + 4 + 2 * room
     spot = {}
     for index, names in enumerate(columns):
         offset = (height - len(names) * (box_height + gap_y) + gap_y) / 2
@@ -134,7 +137,7 @@ def lineage(manifests: Mapping[str, Mapping[str, Any]]) -> str:
             x1, y1 = spot[source][0] + box_width, spot[source][1] + box_height / 2
             x2, y2 = spot[name][0], spot[name][1] + box_height / 2
             bend = (x2 - x1) / 2 if column[name] - column[source] == 1 else 30
-            dip = 0 if column[name] - column[source] == 1 else box_height / 2 + gap_y / 2
+            dip = 0 if column[name] - column[source] == 1 else box_height * 1.05
             curve = f"M{x1} {y1} C{x1 + bend} {y1 + dip} {x2 - bend} {y2 + dip} {x2} {y2}"
             parts.append(f"<path class='edge' d='{curve}'/>")
     for name, manifest in manifests.items():

@@ -108,7 +108,8 @@ def _table(panel: Table) -> str:
     def cell(value: Any) -> str:
         if isinstance(value, bool | str) or value is None:
             return f"<td>{escape('' if value is None else str(value))}</td>"
-        return f"<td class='n'>{value:,}</td>" if isinstance(value, int) else f"<td class='n'>{value:,.4g}</td>"
+        text = f"{value:,}" if isinstance(value, int) else f"{value:,.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"<td class='n'>{text}</td>"
 
     numeric = [bool(panel.rows) and isinstance(value, int | float) for value in (panel.rows[0] if panel.rows else [])]
     head = "".join(
@@ -120,7 +121,8 @@ def _table(panel: Table) -> str:
         lines.append(f"<tr>{''.join(cell(value) for value in row)}</tr>")
         if examples := panel.details.get(index):
             quoted = "".join(f"<dt>{escape(label)}</dt><dd><pre>{escape(text)}</pre></dd>" for label, text in examples)
-            unfold = f"<details><summary>{len(examples)} examples</summary><dl>{quoted}</dl></details>"
+            count = "an example" if len(examples) == 1 else f"{len(examples)} examples"
+            unfold = f"<details><summary>{count}</summary><dl>{quoted}</dl></details>"
             lines.append(f"<tr class='more'><td colspan='{len(panel.columns)}'>{unfold}</td></tr>")
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
 
@@ -155,7 +157,7 @@ def _machine(manifest: Mapping[str, Any], manifests: Any) -> str:
 
 
 def _energy_source(energy: Mapping[str, Any]) -> str:
-    return f"{energy['source']}{', an estimate' if energy['estimate'] else ''}: {energy['note']}"
+    return f"{energy['source']}, {'an estimate good to a factor of two' if energy['estimate'] else energy['note']}"
 
 
 def _code(code: Mapping[str, Any]) -> str:

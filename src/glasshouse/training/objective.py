@@ -8,6 +8,7 @@ may add is found by name and may be absent:
 - `blocks() -> Iterable[nn.Module]`: the repeated submodules worth compiling one by one;
 - `configuration`: anything `glasshouse.store.configuration.canonical` can write, part of a checkpoint's identity;
 - `unit`: what `weight` counts (`"tokens"`, default `"examples"`), the name used by the meters;
+- `concurrent`: true if micro-batches may be computed side by side: the loss draws no random numbers, changes no state;
 - `flops_per_example`: model FLOPs of one forward and backward pass over one row of data.
 """
 

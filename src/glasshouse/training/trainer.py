@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from glasshouse.store.configuration import named_seed
 from glasshouse.store.progress import Bar
+from glasshouse.training.accumulation import Accumulator
 from glasshouse.training.checkpoint import (
     Checkpoint,
     ResumeRefusedError,
@@ -34,7 +35,7 @@ from glasshouse.training.checkpoint import (
 )
 from glasshouse.training.compilation import compile_blocks, training_flops
 from glasshouse.training.configuration import Training
-from glasshouse.training.data import DataError, TrainingData, move
+from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.guards import Interruption
 from glasshouse.training.identity import run_identity, training_order
 from glasshouse.training.loader import Loader, Prepared
@@ -90,7 +91,7 @@ def train(
     """
     run = _Run(objective, data, config, Path(directory), plan or ParallelPlan.current(), list(sinks), progress)
     devices = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), Interruption() as interruption, run:
+    with torch.random.fork_rng(devices), Interruption() as interruption, run.accumulator, run:
         if power is not None:
             power.start()
         run.updates(interruption, stop)
@@ -127,6 +128,8 @@ class _Run:
         self.optimizers = build_optimizers(objective, config)
         self.device = next(iter(self.parameters.values())).device
         self.synchronous = reading_is_free(self.device)
+        pieces = config.batch_size // (config.micro_batch * plan.world)
+        self.accumulator = Accumulator(objective, list(self.parameters.values()), config.precision, pieces)
         self.generator = torch.Generator(device=self.device)
         self.order = training_order(config, data.rows)
         self.identity = run_identity(objective, data, config, self.order, self.steps)
@@ -248,7 +251,7 @@ class _Run:
         if not total > 0:
             self.records.stop(prepared, f"the batch has weight {total}: there is nothing to learn from")
         self.clean = not self.buffered
-        loss, metrics = self._accumulate(prepared, weights, total, step)
+        loss, metrics = self.accumulator(prepared.batches, weights, total, step)
         self.plan.sum_gradients(self.parameters.values())
         norm = self._clip(step.number)
         rate = self._rate(step.number)
@@ -266,32 +269,6 @@ class _Run:
         self.examples = examples
         self.units += total
         self.meter.count(total, len(prepared.rows) * self.plan.world)
-
-    def _accumulate(
-        self, prepared: Prepared, weights: list[float], total: float, step: Step
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        losses: list[Tensor] = []
-        metrics: dict[str, Tensor] = {}
-        for batch, weight in zip(prepared.batches, weights, strict=True):
-            if weight == 0:
-                continue
-            share = weight / total
-            with self._autocast():
-                loss = self.objective.loss(move(batch, self.device), step)
-            scaled = loss.value.float() * share
-            scaled.backward()  # type: ignore[no-untyped-call]
-            losses.append(scaled.detach())
-            for name, value in loss.metrics.items():
-                tensor = torch.as_tensor(value, dtype=torch.float32).detach() * share
-                metrics[name] = metrics[name] + tensor if name in metrics else tensor
-        whole = (
-            losses[0]
-            if len(losses) == 1
-            else torch.stack(losses).sum()
-            if losses
-            else torch.zeros((), device=self.device)
-        )
-        return whole, metrics
 
     def _clip(self, step: int) -> Tensor:
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
@@ -313,9 +290,6 @@ class _Run:
             decay=config.decay_fraction,
             anneal=config.anneal_steps,
         )
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _seeded(self, number: int, use: str) -> Step:
         seed = named_seed(self.config.seed, use, number, *([self.plan.rank] if self.plan.rank else []))
@@ -345,7 +319,7 @@ class _Run:
         self._seeded(step, "validate")
         self._modes(training=False)
         try:
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self.accumulator.autocast():
                 self.records.validation(step, validate())
         finally:
             self._modes(training=True)
