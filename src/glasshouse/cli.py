@@ -86,14 +86,16 @@ def recipe_command(declared: Recipe[...]) -> click.Command:
     descriptions = parameter_descriptions(declared.help)
     for name, parameter in declared.parameters.items():
         flag = f"--{name.replace('_', '-')}"
+        default: dict[str, Any] = {"default": parameter.default, "show_default": True}
+        if parameter.default is parameter.empty:
+            default = {"required": True}
         kind = parameter.annotation if parameter.annotation in (int, float, bool, str) else str
         options.append(
             click.Option(
                 [f"{flag}/--no-{flag[2:]}" if kind is bool else flag],
                 type=None if kind is bool else kind,
-                default=parameter.default,
-                show_default=True,
                 help=descriptions.get(name, ""),
+                **default,
             )
         )
     options.append(READS(lambda: None).__click_params__[0])  # type: ignore[attr-defined]
@@ -401,8 +403,10 @@ def generate(model: str, prompt: str, location: str, **sampling: Any) -> None:
     from glasshouse.language.generation import Sampling
 
     loaded = open_model(location, model).load()
-    click.echo(prompt, nl=False)
-    for piece in loaded.stream_text(prompt, Sampling(**sampling)):
+    pieces = loaded.stream_text(prompt, Sampling(**sampling))
+    first = next(pieces, "")  # what is wrong with the prompt is told before anything is written
+    click.echo(prompt + first, nl=False)
+    for piece in pieces:
         click.echo(piece, nl=False)
     click.echo()
 
@@ -453,7 +457,9 @@ def trace() -> None:
 @trace.command("step")
 @click.argument("model")
 @click.argument("number", type=int)
-@click.option("--world", default=1, show_default=True, help="Processes that share every batch.")
+@click.option(
+    "--world", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share every batch."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @READS
 def trace_step(model: str, number: int, world: int, as_json: bool, location: str) -> None:
@@ -464,7 +470,9 @@ def trace_step(model: str, number: int, world: int, as_json: bool, location: str
 @trace.command("document")
 @click.argument("model")
 @click.argument("document")
-@click.option("--world", default=1, show_default=True, help="Processes that share every batch.")
+@click.option(
+    "--world", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share every batch."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @READS
 def trace_document(model: str, document: str, world: int, as_json: bool, location: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import random
 import re
 import shlex
 import subprocess
@@ -134,17 +135,12 @@ def texts(tmp_path):
     """A folder `texts` as the examples expect it: documents worth keeping, a twin, a short one and a broken row."""
     folder = tmp_path / "texts"
     folder.mkdir()
-    people = ["the gardener", "a careful child", "this old engine", "every reader", "one small robot", "that student"]
-    acts = ["waters", "measures", "follows", "describes", "repeats", "forgets", "carries", "compares"]
-    things = ["green leaves", "a page of numbers", "the morning light", "its own words", "a long sentence", "the rain"]
+    draw = random.Random(0)
+    syllables = ["ba", "re", "mi", "lo", "tu", "san", "ker", "vil", "don", "pra"]
+    words = ["".join(draw.choices(syllables, k=draw.randint(2, 4))) for _ in range(600)]
     rows = []
     for number in range(120):
-        picks = [(number * 7 + step * 3 + step * step * (number + 1)) for step in range(12)]
-        sentences = [
-            f"{people[p % 6].capitalize()} {acts[p % 8]} {things[p // 3 % 6]} and {acts[p // 5 % 8]} "
-            f"{things[p // 7 % 6]} with care number {p * number % 9973}."
-            for p in picks
-        ]
+        sentences = [f"The {' '.join(draw.sample(words, 6))} and {' '.join(draw.sample(words, 4))}." for _ in range(12)]
         rows.append({"id": f"garden-{number}", "text": " ".join(sentences), "source": "garden"})
     rows += [rows[0] | {"id": "twin"}, {"id": "short", "text": "Too short to keep.", "source": "garden"}]
     lines = [*map(json.dumps, rows), "{ not json"]

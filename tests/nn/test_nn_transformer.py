@@ -48,7 +48,7 @@ def test_published_parameter_counts(config, count):
 def test_feed_forward_rule_and_depth_dial():
     assert feed_forward_width(4096) == 11_008
     config = olmo(depth=4).but(vocabulary=1000)
-    assert (config.layers, config.width, config.heads, config.vocabulary, config.context) == (4, 192, 4, 1000, 256)
+    assert (config.layers, config.width, config.heads, config.vocabulary, config.context) == (4, 128, 4, 1000, 256)
     for depth in (1, 3, 7):
         assert Transformer(olmo(depth=depth), device="meta")(torch.zeros(1, 4, dtype=torch.long, device="meta"))
 
@@ -186,3 +186,13 @@ def test_bfloat16_autocast_stays_close_to_float32():
     wide = model(tokens(2, 64)).logits
     assert (narrow.float() - wide).abs().max() < 0.05 * wide.abs().max()
     assert isinstance(model.config, TransformerConfig)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [olmo("1B"), olmo("7B"), olmo("20M"), olmo(depth=3), olmo_2("1B"), llama("7B").but(key_value_heads=8)],
+    ids=lambda config: f"{config.norm}-{config.width}-{config.layers}",
+)
+def test_the_configuration_counts_the_parameters(config: TransformerConfig) -> None:
+    model = Transformer(config, device="meta")
+    assert config.parameters == sum(parameter.numel() for parameter in model.parameters())

@@ -20,7 +20,7 @@ from glasshouse.store.recipe import recipe
 from glasshouse.training.configuration import Training
 
 DOCUMENTS = 150
-WORDS = (
+WORDS = (  # noqa: SIM905 (a list of forty strings is no easier to read)
     "the glass house keeps warm air and light for plants that grow in rows of clay pots while rain falls on clear "
     "panes and a gardener writes down what was sown when it was watered and which leaf came first in spring"
 ).split()

@@ -281,6 +281,15 @@ def test_a_store_behind_an_fsspec_url(tmp_path: Path, monkeypatch: pytest.Monkey
     assert CALLS == ["write_words", "count_words"]
     assert other.verify(made.path.name) == []
     assert len(other.names()) == 2
+    assert other.open("counting").id == made.id  # what a run is called is known on every machine
+    other.pin("counting", "shared")
+    assert Store(url).pins() == {"shared": made.path.name}
+    assert other.gc(delete=True)["removed"] == []
+    loose = execute(write_words("not in any run"), other)
+    assert other.gc(delete=True)["removed"] == []  # too young: another machine may be using it
+    assert loose.path.name in other.names()
+    other.unpin("shared")
+    assert Store(url).pins() == {}
     file = f"{other.mirror.root}/artifacts/{made.path.name}/count.txt"  # type: ignore[union-attr]
     other.mirror.system.pipe_file(file, b"7")  # type: ignore[union-attr]
     monkeypatch.setenv("HOME", str(tmp_path / "third"))

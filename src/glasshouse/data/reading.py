@@ -24,6 +24,10 @@ MAX_DOCUMENT_BYTES = 8 << 20
 UNKNOWN_SOURCE = "unknown"
 
 
+class UnknownFormatError(ValueError):
+    """A file whose suffix nobody reads."""
+
+
 class BadRowError(ValueError):
     """A row that is not a document: a reason code and a message."""
 
@@ -53,7 +57,7 @@ def read_documents(
 
     Raises:
         FileNotFoundError: when an entry of `paths` matches no file (at once, before anything is read).
-        ValueError: when a file named outright has a suffix nobody reads.
+        UnknownFormatError: when a file named outright has a suffix nobody reads.
     """
     entries = [paths] if isinstance(paths, str | Path) else list(paths)
     files = [file for entry in entries for file in _files(str(entry))]
@@ -90,7 +94,7 @@ def _files(entry: str) -> list[str]:
         raise FileNotFoundError(f"{entry!r} matches no file to read (known suffixes: {', '.join(SUFFIXES)})")
     for name in found:
         if not name.endswith(SUFFIXES):
-            raise ValueError(f"cannot read {name!r}: known suffixes are {', '.join(SUFFIXES)}")
+            raise UnknownFormatError(f"cannot read {name!r}: known suffixes are {', '.join(SUFFIXES)}")
     local = "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
     return sorted(found) if local else sorted(system.unstrip_protocol(name) for name in found)
 

@@ -164,24 +164,28 @@ class Shards(Artifact):
         return [Numbers("Tokens", figures), Table("Documents by source", ["source", *splits], rows)]
 
 
-def files_fingerprint(paths: Sequence[str]) -> list[list[str | int]]:
+def files_fingerprint(paths: str | Sequence[str]) -> list[list[str | int]]:
     """Name, size and sha256 of every file behind paths or `fsspec` URLs: what `read_text` depends on."""
-    return [list(entry) for entry in fingerprint_files(paths)]
+    return [list(entry) for entry in fingerprint_files(_listed(paths))]
+
+
+def _listed(paths: str | Sequence[str]) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)
 
 
 @step(observe=files_fingerprint)
-def read_text(run: Run, paths: Sequence[str]) -> Documents:
+def read_text(run: Run, paths: str | Sequence[str]) -> Documents:
     """Read documents from JSON Lines (`.jsonl`, `.gz`, `.zst`) or Parquet; bad rows go to quarantine.
 
     Paths may hold `*` and be any `fsspec` URL.
     """
     with Quarantine(run.output / "quarantine.jsonl") as quarantine, run.bar("reading", None) as bar:
         found = {"bytes": 0, "documents": 0}
-        batches = read_documents(list(paths), quarantine)
+        batches = read_documents(_listed(paths), quarantine)
         write_documents(_counted(batches, found, bar), run.output / "documents-00000.parquet")
     if not found["documents"]:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in quarantine.by_reason.most_common()) or "none"
-        raise EmptyCorpusError(f"{', '.join(paths)} held no readable document (quarantined: {reasons})")
+        raise EmptyCorpusError(f"{', '.join(_listed(paths))} held no readable document (quarantined: {reasons})")
     _measure_reading(run, found, quarantine)
     return Documents(run.output)
 
@@ -264,4 +268,14 @@ def tokenize(run: Run, corpus: Documents, tokenizer: Tokenizer, holdout: float =
     return Shards(run.output)
 
 
-__all__ = ["Corpus", "Documents", "Shards", "Tokenizer", "curate", "installed_text", "tokenize", "train_tokenizer"]
+__all__ = [
+    "Corpus",
+    "Documents",
+    "Shards",
+    "Tokenizer",
+    "curate",
+    "installed_text",
+    "read_text",
+    "tokenize",
+    "train_tokenizer",
+]

@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from glasshouse.evaluation.curation import CuratedCorpus
 from glasshouse.evaluation.perplexity import Perplexity
 from glasshouse.evaluation.samples import Generations
 from glasshouse.language.model import LanguageModel, LoadedModel
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.claims import Claim, check_claims
-from glasshouse.store.panels import Numbers, Panel
+from glasshouse.store.panels import Numbers, Panel, Table
 from glasshouse.store.progress import Bar
 from glasshouse.store.step import Run, step
 
 PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
+    "CuratedCorpus": CuratedCorpus.panels,
     "Perplexity": Perplexity.panels,
     "Generations": Generations.panels,
 }
@@ -57,8 +59,14 @@ class Evaluation(Artifact):
         figures = {f"bits per byte, {name.split('/')[1]}": f"{value:.3f}" for name, value in micro.items()}
         panels: list[Panel] = [Numbers("Result", figures)] if figures else []
         for outcome in self.outcomes:
-            panels += PANELS[outcome["measure"]](outcome)
+            panels += PANELS.get(outcome["measure"], _plain)(outcome)
         return panels
+
+
+def _plain(outcome: Mapping[str, Any]) -> list[Panel]:
+    """What is shown of a measure that brings no panels of its own: its values."""
+    rows = [(name, value) for name, value in outcome["values"].items()]
+    return [Table(outcome["measure"], ["measured", "value"], rows)]
 
 
 @step()

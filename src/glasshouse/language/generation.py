@@ -130,6 +130,10 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer, end: str | None =
 
 def encode_prompt(tokenizer: Tokenizer, text: str, end: int | None) -> list[int]:
     """Token ids of a prompt; the `end` token alone when it is empty."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise GenerationError("the prompt is not valid UTF-8 text: give it in UTF-8") from None
     tokens: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     if not tokens and end is None:
         raise GenerationError("the prompt is empty, and there is no end-of-text token to start from: give a prompt")

@@ -13,7 +13,7 @@ import tokenizers
 from glasshouse.language.generation import Sampling, stream_text
 from glasshouse.nn.huggingface import load_huggingface
 from glasshouse.nn.transformer import Transformer
-from glasshouse.store.artifact import Artifact
+from glasshouse.store.artifact import RECORD, Artifact
 from glasshouse.store.panels import Curves, Numbers, Panel
 
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ class LanguageModel(Artifact):
         """Records of the run, by step: loss, gradient norm, learning rate, validation."""
         return [json.loads(line) for line in self.file("metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
+    @property
+    def utilisation(self) -> float | None:
+        """Model FLOPs utilisation of the whole run (0 to 1), where the peak is known or was measured."""
+        path = self.path / RECORD / "timings.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        share = json.loads(lines[-1]).get("mfu") if lines else None
+        return None if share is None else float(share)
+
     def order(self) -> DataOrder:
         """What was seen when, as pure functions of the recorded identity."""
         from glasshouse.training.order import order_from_identity
@@ -105,6 +113,8 @@ class LanguageModel(Artifact):
             "tokens per second": f"{self.manifest['measurements'].get('tokens_per_second', 0):,.0f}",
             "training time": f"{seconds:.0f} s",
         }
+        if (share := self.utilisation) is not None:
+            figures["of the processor's matrix speed (MFU)"] = f"{100 * share:.0f} %"
         losses = {"training": [(r["step"], r["loss"]) for r in metrics if "loss" in r]}
         if held_out := [(r["step"], r["validation/loss"]) for r in metrics if "validation/loss" in r]:
             losses["held out"] = held_out

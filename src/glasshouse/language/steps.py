@@ -15,10 +15,14 @@ from glasshouse.language.pretrain import pretrain as pretrain_on_shards
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.huggingface import save_huggingface
 from glasshouse.nn.transformer import Transformer
+from glasshouse.store import environment
+from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.step import Run, step
 from glasshouse.training.configuration import Training
 
 VOCABULARY_MULTIPLE = 64
+BYTES_PER_PARAMETER = 16
+"""While training: float32 weights, gradients and AdamW's two averages."""
 
 
 @step()
@@ -30,7 +34,9 @@ def pretrain(run: Run, shards: Shards, model: TransformerConfig, training: Train
     tokenizer = shards.tokenizer
     end = end_of_sequence_id(tokenizer)
     rows = math.ceil(shards.train.vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-    transformer = Transformer(model.but(vocabulary=rows), seed=training.seed)
+    model = model.but(vocabulary=rows)
+    refuse_too_large(model)
+    transformer = Transformer(model, seed=training.seed)
     if torch.cuda.is_available():
         transformer = transformer.cuda()
     steps = training.total_steps(model.context)
@@ -61,3 +67,15 @@ def pretrain(run: Run, shards: Shards, model: TransformerConfig, training: Train
         resumed_from=result.resumed_from,
     )
     return made
+
+
+def refuse_too_large(model: TransformerConfig) -> None:
+    """Raise `ConfigurationError` when weights and optimiser state alone exceed this machine's memory."""
+    memory = environment.hardware()["memory_bytes"]
+    needed = model.parameters * BYTES_PER_PARAMETER
+    if memory is not None and needed > memory and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f"a model of {model.layers} layers and width {model.width} has {model.parameters / 1e9:,.1f} billion "
+            f"parameters; training it takes at least {needed / 2**30:,.0f} GiB of memory and this machine has "
+            f"{memory / 2**30:,.0f} GiB: choose a smaller depth or size"
+        )

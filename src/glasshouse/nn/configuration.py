@@ -62,6 +62,16 @@ class TransformerConfig(Config):
         return self.width // self.heads
 
     @property
+    def parameters(self) -> int:
+        """Number of weights of a model of this configuration, a tied embedding counted once."""
+        norm = {"layer_norm": 0, "rms_norm": 1, "affine_layer_norm": 2}[self.norm]
+        narrow = self.groups * self.head_size
+        attention = 2 * self.width * (self.width + narrow)
+        normed = 2 * self.width + (self.width + narrow if self.query_key_norm else 0)
+        layer = attention + 3 * self.width * self.feed_forward + norm * normed
+        return self.vocabulary * self.width * (1 if self.tied else 2) + self.layers * layer + norm * self.width
+
+    @property
     def groups(self) -> int:
         """Number of key/value heads."""
         return self.key_value_heads or self.heads

@@ -7,6 +7,7 @@ from glasshouse.data.installed import InstalledText
 from glasshouse.data.pii import pii
 from glasshouse.data.rules import dolma_rules
 from glasshouse.data.steps import curate, installed_text, tokenize, train_tokenizer
+from glasshouse.evaluation.curation import curated
 from glasshouse.evaluation.perplexity import perplexity
 from glasshouse.evaluation.samples import samples
 from glasshouse.evaluation.steps import Evaluation, evaluate
@@ -17,6 +18,21 @@ from glasshouse.store.recipe import recipe
 from glasshouse.training.configuration import Training
 
 PROMPTS = ("import numpy as np\n\ndef ", "This package provides ", '    """Return ', "## Installation\n\n")
+
+
+@claim("Curation loses nothing: every document that came in is kept or removed for a recorded reason.", "house (Dolma)")
+def every_document_is_accounted_for(measures: Measures) -> Verdict:
+    return below(measures["curation/unaccounted"], 1, " documents")
+
+
+@claim("No two kept documents have the same text.", "house (Dolma)")
+def no_exact_duplicates_are_left(measures: Measures) -> Verdict:
+    return below(measures["curation/exact_duplicates_left"], 1, " documents")
+
+
+@claim("No e-mail address, phone number or IP address that the detector knows is left in the corpus.", "house (Dolma)")
+def no_personal_spans_are_left(measures: Measures) -> Verdict:
+    return below(measures["curation/personal_spans_left"], 1, " spans")
 
 
 @claim("The model needs fewer bits per held-out byte than a unigram model fitted on the whole training split.")
@@ -63,6 +79,14 @@ def quickstart(depth: int = 4, tokens: int = 2_000_000, seed: int = 0) -> Evalua
     model = pretrain(shards, olmo(depth=depth), training)
     return evaluate(
         model,
-        [perplexity(shards.holdout, against=shards.train), samples(*PROMPTS)],
-        claims=[beats_unigram, beats_unigram_on_every_source, beats_trigram, beats_trigram_beyond_the_spread],
+        [curated(corpus), perplexity(shards.holdout, against=shards.train), samples(*PROMPTS)],
+        claims=[
+            every_document_is_accounted_for,
+            no_exact_duplicates_are_left,
+            no_personal_spans_are_left,
+            beats_unigram,
+            beats_unigram_on_every_source,
+            beats_trigram,
+            beats_trigram_beyond_the_spread,
+        ],
     )

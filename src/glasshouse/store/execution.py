@@ -12,7 +12,7 @@ from glasshouse.store import environment
 from glasshouse.store.artifact import MANIFEST, Artifact, handle_name
 from glasshouse.store.configuration import fingerprint
 from glasshouse.store.energy import EnergyMeter
-from glasshouse.store.files import StoreError, list_files
+from glasshouse.store.files import StoreError, full_disk_explained, list_files
 from glasshouse.store.manifest import SCHEMA, artifact_id, content_hash
 from glasshouse.store.progress import Reporter, Silent
 from glasshouse.store.source_code import code_fingerprint, source_fingerprint
@@ -61,7 +61,8 @@ def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporte
         reporter.step_started(definition.name, key)
         run = Run(work / "output", work / "scratch", reporter)
         stopwatch = _Stopwatch()
-        result = definition.function(run, **resolve(node._arguments, made))
+        with full_disk_explained(work):
+            result = definition.function(run, **resolve(node._arguments, made))
         resources = stopwatch.stop()
         _check_result(result, node, run)
         manifest = _manifest(node, identity, inputs, code, run, resources)

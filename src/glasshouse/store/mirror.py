@@ -52,6 +52,17 @@ class Mirror:
         self._parents(name)
         self.system.pipe_file(f"{self.root}/{name}", json.dumps(value, indent=2).encode())
 
+    def documents(self, folder: str) -> list[str]:
+        """Names of the JSON documents in a folder of the store (`runs`, `pins`), without `.json`."""
+        base = f"{self.root}/{folder}"
+        paths = self.system.ls(base, detail=False) if self.system.exists(base) else []
+        return sorted(path.rsplit("/", 1)[-1].removesuffix(".json") for path in paths if path.endswith(".json"))
+
+    def forget(self, name: str) -> None:
+        """Delete a JSON document, if it is there."""
+        if self.system.exists(f"{self.root}/{name}"):
+            self.system.rm_file(f"{self.root}/{name}")
+
     def push(self, directory: Path, name: str) -> None:
         """Copy a finished artifact out, manifest last; nothing happens if it is already there."""
         if self.system.exists(f"{self.root}/artifacts/{name}/{MANIFEST}"):

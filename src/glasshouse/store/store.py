@@ -15,7 +15,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,10 @@ class Store:
 
     def resolve(self, reference: str) -> str:
         """Directory name of the artifact a reference means; `StoreError` when none or several fit."""
-        for document in (self._document("pins", reference), self.latest_run(reference)):
-            if document:
-                return str(document["artifact"])
+        if (pinned := self.pins().get(reference)) is not None:
+            return pinned
+        if (run := self.latest_run(reference)) is not None:
+            return str(run["artifact"])
         names = self.names()
         fits = [name for name in names if name == reference or name.rpartition("-")[2].startswith(reference[:32])]
         if len(reference) < 4 and reference not in names:
@@ -157,6 +158,8 @@ class Store:
 
     def _install(self, source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not (target / MANIFEST).exists():
+            remove_tree(target)  # what a deletion that was killed left behind
         try:
             source.rename(target)
         except OSError:
@@ -173,17 +176,12 @@ class Store:
     def record_run(self, name: str, run: dict[str, Any]) -> Path:
         """Remember what was run; the newest run of a name is what the name means from now on."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        path = self.root / "runs" / f"{stamp}-{name}.json"
-        write_json(path, {"name": name, **run})
-        if self.mirror is not None:
-            self.mirror.write(f"runs/{path.name}", {"name": name, **run})
-        return path
+        self._write_document("runs", f"{stamp}-{name}", {"name": name, **run})
+        return self.root / "runs" / f"{stamp}-{name}.json"
 
     def runs(self) -> list[dict[str, Any]]:
         """All recorded runs whose artifact is still there, oldest first."""
-        base = self.root / "runs"
-        found = [read_json(path) for path in sorted(base.glob("*.json"))] if base.exists() else []
-        return [run for run in found if self._present(run["artifact"])]
+        return [run for run in self._documents("runs").values() if self._present(run["artifact"])]
 
     def latest_run(self, name: str) -> dict[str, Any] | None:
         """The newest run of a recipe or step."""
@@ -191,31 +189,47 @@ class Store:
 
     def pin(self, reference: str, name: str) -> None:
         """Keep an artifact, and everything it was made from, under a name of one's own."""
-        write_json(inside(self.root / "pins", f"{name}.json"), {"artifact": self.resolve(reference)})
+        if not name or name.startswith(".") or "/" in name:
+            raise StoreError(f"{name!r} cannot name a pin: use a plain name without '/' that does not begin with '.'")
+        self._write_document("pins", name, {"artifact": self.resolve(reference)})
 
     def pins(self) -> dict[str, str]:
         """Pin -> directory name of the artifact it keeps."""
-        base = self.root / "pins"
-        return {p.stem: str(read_json(p)["artifact"]) for p in sorted(base.glob("*.json"))} if base.exists() else {}
+        return {name: str(document["artifact"]) for name, document in self._documents("pins").items()}
 
     def unpin(self, name: str) -> None:
         """Forget a pin; the artifact stays until `gc` finds no other reason to keep it."""
-        path = inside(self.root / "pins", f"{name}.json")
-        if not path.exists():
+        if name not in self.pins():
             raise StoreError(f"no pin called {name!r}; there are: {', '.join(self.pins()) or 'none'}")
-        path.unlink()
+        inside(self.root / "pins", f"{name}.json").unlink(missing_ok=True)
+        if self.mirror is not None:
+            self.mirror.forget(f"pins/{name}.json")
 
-    def _document(self, folder: str, name: str) -> dict[str, Any] | None:
-        path = self.root / folder / f"{name}.json"
-        return read_json(path) if "/" not in name and path.exists() else None
+    def _write_document(self, folder: str, name: str, document: dict[str, Any]) -> None:
+        write_json(inside(self.root / folder, f"{name}.json"), document)
+        if self.mirror is not None:
+            self.mirror.write(f"{folder}/{name}.json", document)
+
+    def _documents(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Documents of a folder by name, sorted; behind a URL the remote store's are the ones that count."""
+        if self.mirror is not None:
+            found = {name: self.mirror.read(f"{folder}/{name}.json") for name in self.mirror.documents(folder)}
+            return {name: document for name, document in found.items() if document is not None}
+        base = self.root / folder
+        return {path.stem: read_json(path) for path in sorted(base.glob("*.json"))} if base.exists() else {}
 
     # Checking and clearing
 
     def verify(self, name: str) -> list[str]:
         """Problems of one artifact, in words: every file re-hashed, every input present."""
-        directory = self._open(name).path
-        manifest = read_json(directory / MANIFEST)
-        problems = check_files(directory, manifest)
+        try:
+            directory = self._open(name).path
+            manifest = read_json(directory / MANIFEST)
+            problems = check_files(directory, manifest)
+        except StoreError as error:
+            return [str(error)]
+        except (KeyError, TypeError, AttributeError) as error:
+            return [f"its {MANIFEST} is not a manifest any more ({type(error).__name__}: {error})"]
         for role, source in manifest["inputs"].items():
             if not self._present(source["artifact"]):
                 problems.append(f"its input {role} ({source['artifact']}) is not in the store")
@@ -260,7 +274,8 @@ class Store:
     def gc(self, keep_runs: int = 1, delete: bool = False) -> dict[str, Any]:
         """Find, and with `delete` remove, what nothing needs any more.
 
-        Kept: pins, the newest `keep_runs` runs of every recipe or step, and all they were made from.
+        Kept: pins, the newest `keep_runs` runs of every recipe or step, and all they were made from. Behind a URL also
+        whatever was made within the last day, because another machine may be at work on it.
 
         Returns:
             `{"kept": [...], "removed": [...], "unfinished": [...], "bytes": n}`; nothing is deleted without `delete`.
@@ -272,7 +287,7 @@ class Store:
             if busy := self._running():
                 raise StoreError(f"process {', '.join(busy)} is using this store; run gc when it has finished")
             kept = self.reachable([*self.pins().values(), *self._recent(keep_runs)])
-            removed = [name for name in self.names() if name not in kept]
+            removed = [name for name in self.names() if name not in kept and not self._may_be_in_use(name)]
             work = self.root / "work"
             unfinished = sorted(path.name for path in work.iterdir()) if work.exists() else []
             paths = [self.root / "artifacts" / name for name in removed] + [work / name for name in unfinished]
@@ -280,6 +295,12 @@ class Store:
             if delete:
                 self._delete(removed, unfinished)
             return {"kept": sorted(kept), "removed": removed, "unfinished": unfinished, "bytes": size}
+
+    def _may_be_in_use(self, name: str) -> bool:
+        if self.mirror is None:
+            return False
+        finished = datetime.fromisoformat(self.manifest(name)["resources"]["finished"])
+        return datetime.now(UTC) - finished < timedelta(days=1)
 
     def _recent(self, keep_runs: int) -> list[str]:
         counts: dict[str, int] = {}
@@ -300,6 +321,7 @@ class Store:
             if (directory / MANIFEST).exists():
                 (directory / MANIFEST).unlink()  # first, so that it never looks finished while it goes
             remove_tree(directory)
+            (self.root / "reports" / f"{name}.html").unlink(missing_ok=True)
             if self.mirror is not None:
                 self.mirror.remove(name)
         for name in unfinished:

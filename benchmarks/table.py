@@ -1,0 +1,131 @@
+"""The tables of benchmarks/README.md, made from the JSON in benchmarks/results.
+
+python benchmarks/table.py --write     put them between the markers
+python benchmarks/table.py --check     fail when they are not what the JSON says
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+Result = dict[str, Any]
+
+
+def training_speed(found: Result) -> str:
+    """Rows and bars of `train_cpu.json`."""
+    tokens = found["batch"] * found["shape"]["context"]
+    rows = [
+        [
+            name,
+            f"{row['step']['median']:.3f}",
+            f"{row['step']['quarter']:.3f} to {row['step']['three_quarters']:.3f}",
+            f"{tokens / row['step']['median']:,.0f}",
+            f"{row['cold_cpu_seconds']:.0f}" if "compiled" in name else "",
+            f"{row['last_loss']:.4f}",
+        ]
+        for name, row in found["rows"].items()
+    ]
+    head = ["row", "CPU s a step", "middle half", "tokens per CPU s", "cold compilation, CPU s", "last loss"]
+    return _table(head, rows) + "\n\n" + _bars(found["bars"])
+
+
+def shakespeare(found: Result) -> str:
+    """Rows and bars of `shakespeare_cpu.json`."""
+    rows = [
+        [
+            name,
+            f"{row['parameters']:,}",
+            f"{row['validation_loss']:.4f}",
+            f"{row['validation_loss_random_windows']:.4f}",
+            f"{1000 * statistics.median(row['cpu_seconds_of_turns']) / found['turn']:.1f}",
+        ]
+        for name, row in found["rows"].items()
+    ]
+    head = ["run", "weights", "validation loss", "on random windows", "CPU ms a step"]
+    return _table(head, rows) + "\n\n" + _bars(found["bars"])
+
+
+def attention(found: Result) -> str:
+    """The two kernels of `attention_cpu.json`, CPU milliseconds."""
+    rows = [
+        [name, f"{row['tiled']:.1f}", f"{row['fused']:.1f}", f"{row['tiled'] / row['fused']:.2f}"]
+        for name, row in found["attention"].items()
+        if name.startswith("bfloat16")
+    ]
+    return _table(["shape", "tiled, ms", "fused, ms", "tiled / fused"], rows)
+
+
+TABLES: dict[str, Callable[[Result], str]] = {
+    "train_cpu": training_speed,
+    "shakespeare_cpu": shakespeare,
+    "attention_cpu": attention,
+}
+
+
+def machine(found: Result) -> str:
+    """One line on where it was measured."""
+    about = found["machine"]
+    left_out = ("vector_extensions", "load_average", "nanogpt_model_sha256")
+    return "Measured on: " + ", ".join(f"{name} {value}" for name, value in about.items() if name not in left_out) + "."
+
+
+def filled(text: str, results: Path) -> str:
+    """`text` with every marked place filled from `results`. Raises `ValueError` for a place without its end."""
+    for name, table in TABLES.items():
+        start, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if start not in text or end not in text:
+            raise ValueError(f"the text has no place for {name}: it needs the markers {start} and {end}")
+        path = results / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            body = f"{table(found)}\n\n{machine(found)}"
+        else:
+            body = f"Not measured yet: `{path.name}` is missing."
+        pattern = re.escape(start) + ".*?" + re.escape(end)
+        text = re.sub(pattern, lambda _, b=body, s=start, e=end: f"{s}\n{b}\n{e}", text, flags=re.DOTALL)
+    return text
+
+
+def _bars(bars: Iterable[Result]) -> str:
+    rows = []
+    for bar in bars:
+        spread = bar.get("ratio", {})
+        value = bar.get("value", spread.get("median"))
+        middle = f"{spread['quarter']:.2f} to {spread['three_quarters']:.2f}" if "quarter" in spread else ""
+        rows.append([bar["what"], bar["bar"], f"{value:.2f}", middle, "yes" if bar["holds"] else "**no**"])
+    return _table(["bar", "wanted", "measured", "middle half of the rounds", "holds"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=HERE / "README.md")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--write", action="store_true")
+    action.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    text = arguments.page.read_text(encoding="utf-8")
+    wanted = filled(text, arguments.results)
+    if arguments.write:
+        arguments.page.write_text(wanted, encoding="utf-8")
+    elif text != wanted:
+        print(f"{arguments.page} does not say what the JSON says: run python benchmarks/table.py --write")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
