@@ -95,7 +95,11 @@ class Store:
         """The manifest of an artifact given by directory name or id."""
         path = self.root / "artifacts" / name / MANIFEST
         if path.exists():
-            return read_json(path)
+            found = read_json(path)
+            if missing := {"id", "type", "files", "inputs", "resources"} - found.keys():
+                what = ", ".join(sorted(missing))
+                raise StoreError(f"{path} is damaged: it lacks {what}; remove {path.parent} and run its recipe again")
+            return found
         remote = self.mirror.read(f"artifacts/{name}/{MANIFEST}") if self.mirror else None
         return remote if remote is not None else self._open(self.resolve(name)).manifest
 
@@ -283,18 +287,24 @@ class Store:
         Raises:
             StoreError: another process is running a graph in this store.
         """
+        if not self.root.exists():
+            raise StoreError(f"there is no store at {self.location}")
         with FileLock(self._lock_path("gc")):
             if busy := self._running():
                 raise StoreError(f"process {', '.join(busy)} is using this store; run gc when it has finished")
             kept = self.reachable([*self.pins().values(), *self._recent(keep_runs)])
             removed = [name for name in self.names() if name not in kept and not self._may_be_in_use(name)]
-            work = self.root / "work"
-            unfinished = sorted(path.name for path in work.iterdir()) if work.exists() else []
-            paths = [self.root / "artifacts" / name for name in removed] + [work / name for name in unfinished]
+            unfinished = self._unfinished()
+            paths = [self.root / "artifacts" / name for name in removed] + [self.root / name for name in unfinished]
             size = sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
             if delete:
                 self._delete(removed, unfinished)
             return {"kept": sorted(kept), "removed": removed, "unfinished": unfinished, "bytes": size}
+
+    def _unfinished(self) -> list[str]:
+        """Work of killed steps and artifacts that lost their manifest, as folders below the root."""
+        folders = [*(self.root / "work").glob("*"), *(self.root / "artifacts").glob("*")]
+        return sorted(str(path.relative_to(self.root)) for path in folders if not (path / MANIFEST).exists())
 
     def _may_be_in_use(self, name: str) -> bool:
         if self.mirror is None:
@@ -325,7 +335,7 @@ class Store:
             if self.mirror is not None:
                 self.mirror.remove(name)
         for name in unfinished:
-            remove_tree(self.root / "work" / name)
+            remove_tree(self.root / name)
 
     def __repr__(self) -> str:
         return f"Store({self.location!r}, {len(self.names())} artifacts)"

@@ -1,0 +1,44 @@
+"""The command line. Rooms are imported inside the commands, so that `glasshouse --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import glasshouse
+from glasshouse.cli import artifacts, models, recipes
+from glasshouse.cli.options import CONTEXT
+from glasshouse.cli.recipes import recipe_command
+
+__all__ = ["cli", "main", "recipe_command"]
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(glasshouse.__version__, prog_name="glasshouse")
+def cli() -> None:
+    """Grow generative models in plain sight: from raw documents to a trained, evaluated and traceable model.
+
+    Start with `glasshouse run quickstart`. Everything a run leaves behind can be listed (ls), opened (show),
+    followed back to raw documents (lineage, trace) and checked (verify, claims).
+    """
+
+
+for command in (
+    recipes.run,
+    *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, artifacts.verify, artifacts.claims),
+    *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report),
+    *(models.generate, models.chat, models.trace),
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point: the house's own errors are told in one line, others keep their traceback."""
+    try:
+        cli(standalone_mode=True)
+    except Exception as error:
+        if not (isinstance(error, OSError) or type(error).__module__.startswith("glasshouse.")):
+            raise
+        click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,150 @@
+"""Commands on language models: generate, chat, trace."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from glasshouse.cli.options import READS, open_store
+
+
+def open_model(location: str, reference: str) -> Any:
+    """The language model a reference means: itself, or the one an evaluation or a recipe's run measured."""
+    from glasshouse.language.model import LanguageModel
+    from glasshouse.store.lineage import ancestors
+    from glasshouse.store.store import StoreError
+
+    store = open_store(location)
+    found = store.open(reference)
+    if not isinstance(found, LanguageModel):
+        models = [store.open(name) for name in ancestors(store, found.path.name)]
+        found = next((item for item in reversed(models) if isinstance(item, LanguageModel)), found)
+    if not isinstance(found, LanguageModel):
+        raise StoreError(f"{reference!r} is a {found.manifest['type']} with no language model behind it")
+    return found
+
+
+def sampling_options(command: Any) -> Any:
+    """The options that say how the next token is chosen."""
+    for option in (
+        click.option("--tokens", default=128, show_default=True, help="Most new tokens."),
+        click.option("--temperature", default=0.7, show_default=True, help="0 always takes the most likely token."),
+        click.option("--top-k", type=int, help="Draw among the k most likely tokens."),
+        click.option("--top-p", type=float, help="Draw among the fewest tokens that hold this share of probability."),
+        click.option("--seed", default=0, show_default=True, help="The same seed writes the same text."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("model")
+@click.argument("prompt")
+@sampling_options
+@READS
+def generate(model: str, prompt: str, location: str, **sampling: Any) -> None:
+    """Continue PROMPT with a trained MODEL (an id, a pin, or a recipe such as `quickstart`), piece by piece."""
+    from glasshouse.language.generation import Sampling
+
+    loaded = open_model(location, model).load()
+    pieces = loaded.stream_text(prompt, Sampling(**sampling))
+    first = next(pieces, "")  # what is wrong with the prompt is told before anything is written
+    click.echo(prompt + first, nl=False)
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    click.echo()
+
+
+@click.command()
+@click.argument("model")
+@sampling_options
+@READS
+def chat(model: str, location: str, **sampling: Any) -> None:
+    """Write with a MODEL in turns: what you type is added to the text, then the model continues it.
+
+    A base model has learnt to continue documents, not to answer; start it off the way a document would. An empty line
+    lets it go on, `/new` begins a new document, `/quit` or end-of-file leaves.
+    """
+    from glasshouse.language.generation import Sampling
+
+    loaded = open_model(location, model).load()
+    click.echo(f"context {loaded.context} tokens; /new begins anew, /quit leaves")
+    settings = Sampling(**sampling)
+    text, turn = "", 0
+    while True:
+        try:
+            line = click.prompt(">", default="", show_default=False, prompt_suffix=" ")
+        except (click.Abort, EOFError):
+            click.echo()
+            return
+        if line == "/quit":
+            return
+        if line == "/new":
+            text = ""
+            continue
+        text = loaded.tail(text + line, room=settings.tokens)
+        for piece in loaded.stream_text(text, settings.but(seed=settings.seed + turn)):
+            click.echo(piece, nl=False)
+            text += piece
+        click.echo()
+        turn += 1
+
+
+@click.group()
+def trace() -> None:
+    """Follow a training run to its documents, and a document to the steps that saw it.
+
+    Answers are computed from the manifest alone: no index of the run is kept.
+    """
+
+
+@trace.command("step")
+@click.argument("model")
+@click.argument("number", type=int)
+@click.option(
+    "--world", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share every batch."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@READS
+def trace_step(model: str, number: int, world: int, as_json: bool, location: str) -> None:
+    """Print the documents MODEL saw at update NUMBER: id, source file and byte range."""
+    print_sightings(traced(location, model, world).at_step(number), as_json)
+
+
+@trace.command("document")
+@click.argument("model")
+@click.argument("document")
+@click.option(
+    "--world", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share every batch."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@READS
+def trace_document(model: str, document: str, world: int, as_json: bool, location: str) -> None:
+    """Print every update at which MODEL saw a part of DOCUMENT (an id as `trace step` prints it)."""
+    print_sightings(traced(location, model, world).of_document(document), as_json)
+
+
+def traced(location: str, model: str, world: int) -> Any:
+    """The trace of a model, for `world` processes."""
+    from dataclasses import replace
+
+    from glasshouse.language.trace import trace_of
+
+    return replace(trace_of(open_model(location, model), open_store(location)), world=world)
+
+
+def print_sightings(sightings: list[Any], as_json: bool) -> None:
+    """Sightings, a line each."""
+    from dataclasses import asdict
+
+    if not as_json:
+        click.echo(f"{'step':>6} {'epoch':>5} {'rank':>4} {'row':>7} {'tokens':>9}  document, file and its bytes")
+    for item in sightings:
+        if as_json:
+            click.echo(json.dumps(asdict(item), ensure_ascii=False))
+            continue
+        tokens = f"{item.tokens[0]}-{item.tokens[1]}"
+        place = f"{item.file} [{item.bytes[0]}-{item.bytes[1]}]"
+        click.echo(f"{item.step:>6} {item.epoch:>5} {item.rank:>4} {item.row:>7} {tokens:>9}  {item.document}, {place}")
