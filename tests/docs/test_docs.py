@@ -161,6 +161,13 @@ def test_examples_run(page, texts):
         cwd=directory, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{name_of(page)}\n{done.stdout}\n{done.stderr}"
+    if "def garden(" in script.read_text(encoding="utf-8"):
+        command = [sys.executable, "-c", "from glasshouse.cli import main; main()", "run", "page.py", "--steps", "5"]
+        done = subprocess.run(
+            command, cwd=directory, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Open the report" in done.stdout
 
 
 # The table of systems

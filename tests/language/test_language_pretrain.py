@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -21,9 +20,8 @@ from glasshouse.language.pretrain import (
     model_flops_per_row,
     pretrain,
     shifted,
-    spans_at_step,
-    visits_of_document,
 )
+from glasshouse.language.trace import Trace
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.transformer import Transformer
 from glasshouse.training.configuration import Training
@@ -166,32 +164,12 @@ def test_flops_are_olmos_formula():
     assert model_flops_per_row(model, CONTEXT) == CONTEXT * (2 * (n - e) + 4 * n + 12 * 2 * 32 * CONTEXT)
 
 
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_provenance_against_a_replay(corpus, tmp_path, world):
-    """Three epochs: every (step, rank, row, span), and back from documents to steps."""
-    shards = corpus[0]
-    rows = TokenRows(shards, CONTEXT, 300).rows
-    steps = 3 * rows // 8
-    pretrain(small(), shards, training(steps=2, examples=None), tmp_path)
+def test_a_finished_run_can_be_traced_from_its_record(corpus, tmp_path):
+    result = pretrain(small(), corpus[0], training(steps=2, examples=None), tmp_path)
     order = order_of_run(json.loads((tmp_path / "run.json").read_text()))
-    seen, forward = defaultdict(list), []
-    for step in range(1, steps + 1):
-        for rank in range(world):
-            for row in order.rows_at_step(step, rank, world).tolist():
-                for span in shards.spans_of_row(row, CONTEXT):
-                    forward.append((row, span))
-                    seen[span.document_id].append((step, rank, row))
-    replayed = [
-        pair
-        for step in range(1, steps + 1)
-        for rank in range(world)
-        for pair in spans_at_step(order, shards, CONTEXT, step, rank=rank, world=world)
-    ]
-    assert replayed == forward
-    documents = {span.document_id for row in range(rows) for span in shards.spans_of_row(row, CONTEXT)}
-    for document in documents:
-        visits = visits_of_document(order, shards, CONTEXT, document, steps)
-        assert sorted({(v.step, v.rank(world), row) for row, v in visits}) == sorted(set(seen[document]))
+    trace = Trace(order, corpus[0], CONTEXT, result.step)
+    seen = {item.document for step in (1, 2) for item in trace.at_step(step)}
+    assert all(trace.of_document(document) for document in seen)
 
 
 def test_a_stop_names_the_documents(corpus, tmp_path):
@@ -204,7 +182,7 @@ def test_a_stop_names_the_documents(corpus, tmp_path):
     with pytest.raises(TrainingStoppedError, match=r"step 1: the loss is nan.*d\d+ \(s[01]\)") as caught:
         pretrain(model, corpus[0], training(), tmp_path)
     order = order_of_run(json.loads((tmp_path / "run.json").read_text()))
-    expected = {span.document_id for _, span in spans_at_step(order, corpus[0], CONTEXT, 1)}
+    expected = {item.document for item in Trace(order, corpus[0], CONTEXT, last_step=1).at_step(1)}
     assert {name.split(" ")[0] for name in caught.value.documents} == expected
 
 

@@ -97,10 +97,9 @@ class LanguageModel(Artifact):
 
     def order(self) -> DataOrder:
         """What was seen when, as pure functions of the recorded identity."""
-        from glasshouse.training.order import order_from_identity
+        from glasshouse.training.identity import order_of_run
 
-        identity = self.training["identity"]
-        return order_from_identity(identity["order"], int(identity["configuration"]["seed"]))
+        return order_of_run(self.training["identity"])
 
     def panels(self) -> list[Panel]:
         """Loss and learning-rate curves with the headline figures."""

@@ -1,4 +1,4 @@
-"""Pre-training: next-token prediction on token shards, and what was seen when.
+"""Pre-training: next-token prediction on token shards.
 
     L = - 1/|M| sum_{i in M} log p(x_{i+1} | x_{<=i})  +  m 1/|M| sum_{i in M} logsumexp(z_i)^2
 
@@ -9,7 +9,7 @@ divides by all T positions and so reports (T - 1) / T of this loss. The z-loss (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -26,7 +26,6 @@ from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError
 from glasshouse.training.meters import transformer_flops_per_token
 from glasshouse.training.objective import Loss, Step
-from glasshouse.training.order import DataOrder, Visit
 from glasshouse.training.trainer import TrainingResult, train
 
 
@@ -248,24 +247,3 @@ def model_flops_per_row(model: nn.Module, context: int) -> float | None:
         context=context,
     )
     return per_token * context
-
-
-def spans_at_step(
-    order: DataOrder, shards: TokenShards, context: int, step: int, *, rank: int = 0, world: int = 1
-) -> Iterator[tuple[int, Any]]:
-    """(row, span) of everything that a rank sees at update `step` (counted from 1), in the order of its batch."""
-    for row in order.rows_at_step(step, rank, world).tolist():
-        for span in shards.spans_of_row(row, context):
-            yield row, span
-
-
-def visits_of_document(
-    order: DataOrder, shards: TokenShards, context: int, document_id: str, last_step: int, *, source: str | None = None
-) -> list[tuple[int, Visit]]:
-    """(row, visit) of every time that a part of a document is seen up to update `last_step`, by step."""
-    visits = [
-        (row, visit)
-        for row in shards.rows_of_document(document_id, context, source)
-        for visit in order.visits_of_row(int(row), last_step)
-    ]
-    return sorted(visits, key=lambda pair: (pair[1].step, pair[1].place))

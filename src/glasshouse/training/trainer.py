@@ -39,6 +39,7 @@ from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.guards import Interruption
 from glasshouse.training.identity import run_identity, training_order
 from glasshouse.training.loader import Loader, Prepared
+from glasshouse.training.memory import freed_memory_kept
 from glasshouse.training.meters import Meter, PowerMeter, peak_flops
 from glasshouse.training.objective import Objective, Step, after_step, blocks, trainable, unit
 from glasshouse.training.optimizers import build_optimizers, set_learning_rate
@@ -91,7 +92,8 @@ def train(
     """
     run = _Run(objective, data, config, Path(directory), plan or ParallelPlan.current(), list(sinks), progress)
     devices = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), Interruption() as interruption, run.accumulator, run:
+    memory = freed_memory_kept(run.device)
+    with torch.random.fork_rng(devices), memory, Interruption() as interruption, run.accumulator, run:
         if power is not None:
             power.start()
         run.updates(interruption, stop)
