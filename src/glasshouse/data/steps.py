@@ -246,7 +246,8 @@ def curate(
 @step()
 def train_tokenizer(run: Run, corpus: Documents, vocabulary: int = 4096, seed: int = 0) -> Tokenizer:
     """Train a byte-level BPE tokenizer on a sample of the corpus."""
-    tokenizer = train_bpe(corpus.batches(), vocabulary, seed=seed)
+    with run.bar("learning the vocabulary", None):
+        tokenizer = train_bpe(corpus.batches(), vocabulary, seed=seed)
     save_tokenizer(tokenizer, run.output)
     run.measure(vocabulary=tokenizer.get_vocab_size())
     return Tokenizer(run.output)

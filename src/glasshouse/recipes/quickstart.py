@@ -73,7 +73,7 @@ def quickstart(depth: int = 4, tokens: int = 2_000_000, seed: int = 0) -> Evalua
     shards = tokenize(corpus, tokenizer, holdout=0.05)
     training = Training(
         tokens=tokens, batch_size=8, micro_batch_size=4, seed=seed,
-        learning_rate=4e-3, warmup=0.05, final_fraction=0, compile=False,
+        learning_rate=6e-3, warmup=0.05, final_fraction=0, compile=False,
         checkpoint_every=100, validate_every=200,
     )  # fmt: skip
     model = pretrain(shards, olmo(depth=depth), training)
