@@ -37,10 +37,10 @@ test: $(VENV)/.installed-dev  ## Set everything up, check style, types and floor
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto -m 'not slow'
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n auto -m 'not slow'
 
 test-slow: $(VENV)/.installed-dev  ## The longer checks: whole recipe, kills at random moments, parity at size
-	$(BIN)/pytest -m slow
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m slow
 
 format: $(VENV)/.installed-dev  ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
@@ -48,6 +48,7 @@ format: $(VENV)/.installed-dev  ## Format the code and mend what can be mended
 
 benchmark: $(VENV)/.installed-dev  ## Side-by-side speeds against named peers, results in benchmarks/results
 	$(BIN)/python benchmarks/train_cpu.py
+	$(BIN)/python benchmarks/table.py --write
 
 clean:  ## Remove the virtual environment and caches (the store stays)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -35,6 +36,8 @@ for command in (
 
 def main() -> None:
     """Entry point: the house's own errors are told in one line, others keep their traceback."""
+    # Before torch is loaded: arithmetic threads that wait for each other must not spin on a core that others need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli(standalone_mode=True)
     except Exception as error:

@@ -122,24 +122,28 @@ def lineage(manifests: Mapping[str, Mapping[str, Any]]) -> str:
     columns = [[name for name in manifests if column[name] == index] for index in range(max(column.values()) + 1)]
     box_width, box_height, gap_x, gap_y = 148, 54, 44, 22
     rows = max(len(names) for names in columns)
-    skips = any(column[name] - column[s["artifact"]] > 1 for name, m in manifests.items() for s in m["inputs"].values()
-                if s["artifact"] in column)  # fmt: skip
-    room = box_height / 2 if skips else 0
-    width, height = len(columns) * (box_width + gap_x) - gap_x + 4, rows * (box_height + gap_y) + 4 + 2 * room
+    width, height = len(columns) * (box_width + gap_x) - gap_x + 4, rows * (box_height + gap_y) - gap_y + 4
     spot = {}
     for index, names in enumerate(columns):
         offset = (height - len(names) * (box_height + gap_y) + gap_y) / 2
         for row, name in enumerate(names):
             spot[name] = (2 + index * (box_width + gap_x), offset + row * (box_height + gap_y))
-    parts = [f"<svg class='lineage' viewBox='0 0 {width} {height}' role='img' aria-label='Lineage'>"]
+    arrows, lowest = [], float(height)
     for name, manifest in manifests.items():
-        for source in {entry["artifact"] for entry in manifest["inputs"].values()} & spot.keys():
+        for source in sorted({entry["artifact"] for entry in manifest["inputs"].values()} & spot.keys()):
             x1, y1 = spot[source][0] + box_width, spot[source][1] + box_height / 2
-            x2, y2 = spot[name][0], spot[name][1] + box_height / 2
-            bend = (x2 - x1) / 2 if column[name] - column[source] == 1 else 30
-            dip = 0 if column[name] - column[source] == 1 else box_height * 1.05
+            x2, y2 = spot[name][0] - 6, spot[name][1] + box_height / 2
+            skipped = column[name] - column[source] - 1
+            bend, dip = (28, box_height * (0.8 + 0.3 * skipped)) if skipped else ((x2 - x1) / 2, 0)
+            lowest = max(lowest, max(y1, y2) + 0.75 * dip + 4)
             curve = f"M{x1} {y1} C{x1 + bend} {y1 + dip} {x2 - bend} {y2 + dip} {x2} {y2}"
-            parts.append(f"<path class='edge' d='{curve}'/>")
+            arrows.append(f"<path class='edge' marker-end='url(#arrow)' d='{curve}'/>")
+    parts = [
+        f"<svg class='lineage' viewBox='0 0 {width} {lowest:.0f}' role='img' aria-label='Lineage'>",
+        "<defs><marker id='arrow' viewBox='0 0 8 8' refX='4' refY='4' markerWidth='7' markerHeight='7' orient='auto'>"
+        "<path class='head' d='M0 0 L8 4 L0 8 z'/></marker></defs>",
+        *arrows,
+    ]
     for name, manifest in manifests.items():
         x, y = spot[name]
         seconds = f"{manifest['resources']['wall_seconds']:.1f} s"
