@@ -185,6 +185,16 @@ def test_a_failed_step_leaves_nothing_that_looks_finished(store: Store, monkeypa
     assert isinstance(execute(write_words("a"), store), Words)
 
 
+@step()
+def fill_the_disk(run: Run) -> Words:
+    raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_full_disk_in_another_librarys_words(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"disk holding .* is full"):
+        execute(fill_the_disk(), store)
+
+
 def test_gc_keeps_what_kept_artifacts_were_made_from(store: Store) -> None:
     old = run_recipe(counting, store, text="a b")
     store.pin(old.id[:8], "paper")

@@ -113,10 +113,17 @@ def full_disk_explained(path: Path) -> Iterator[None]:
     """Turn 'no space left' into an error that says where, and that nothing finished was lost."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if _is_full(error):
             raise StoreError(
                 f"the disk holding {path} is full. Nothing finished was lost: free some space "
                 "(`glasshouse gc` lists what can go) and run the same command again to go on."
             ) from error
         raise
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # Libraries written in other languages raise errors of their own with the system's words in them.
+    return "No space left on device" in str(error)
