@@ -215,6 +215,15 @@ def test_stop_ends_early_with_a_checkpoint_and_the_rest_is_the_same(tmp_path):
     assert (third.resumed_from, third.weights_hash, third.loss) == (20, whole.weights_hash, whole.loss)
 
 
+@pytest.fixture
+def _interruptible():
+    """Python's own SIGINT handler: a shell that runs the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("where", ["signal", "loss", "bar"])
 def test_ctrl_c_leaves_a_whole_checkpoint(tmp_path, where):
     whole = train(Distillation(), points(), config(), tmp_path / "whole")
