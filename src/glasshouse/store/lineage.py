@@ -8,6 +8,8 @@ from typing import Any
 from glasshouse.store.manifest import short
 from glasshouse.store.store import Store
 
+SHOWN = 5
+"""Package differences to list; two environments can differ in a hundred."""
 PROV_NAMESPACE = "urn:glasshouse:"
 
 
@@ -143,7 +145,8 @@ def _manifest_difference(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     lines += [f"input {role}: only in one" for role in sorted(a["inputs"].keys() ^ b["inputs"].keys())]
     if a["code"]["fingerprint"] != b["code"]["fingerprint"]:
         lines.append("code: changed")
-    lines += _values("package", a["environment"]["packages"], b["environment"]["packages"])
+    packages = _values("package", a["environment"]["packages"], b["environment"]["packages"])
+    lines += packages[:SHOWN] + [f"package: and {len(packages) - SHOWN} more"] * (len(packages) > SHOWN)
     lines += _values("measured", a["measurements"], b["measurements"])
     changed = [name for name in a["files"].keys() | b["files"].keys() if a["files"].get(name) != b["files"].get(name)]
     lines.append("content: the same" if a["content"] == b["content"] else f"files that differ: {len(changed)}")
