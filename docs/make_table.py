@@ -45,7 +45,7 @@ def status(system: Mapping[str, Any], recipes: set[str], claims: Claims) -> str:
         return "no claims yet"
     decided = [item for name in own for item in claims.get(name, {}).get("claims", ())]
     paper = [item for item in decided if item["source"].startswith(system["arxiv"])]
-    house = [item for item in decided if item["source"] == "house"]
+    house = [item for item in decided if item["source"] == f"house ({system['name']})"]
     parts = [f"{counted(house)} house claims hold"] if house else []
     missing = "foundation only: no claim of the paper yet"
     parts.append(f"{counted(paper)} claims of the paper hold" if paper else missing)

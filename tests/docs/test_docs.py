@@ -194,7 +194,7 @@ def test_there_are_eleven_systems_and_their_recipes_are_named_once():
     assert all(set(system) == {"number", "name", "arxiv", "line", "room", "recipes"} for system in systems)
 
 
-def claims_of(*statuses, source="house"):
+def claims_of(*statuses, source="house (OLMo)"):
     decided = [
         {"name": "c", "statement": "A | B", "source": source, "status": s, "measured": "1", "expected": "< 2"}
         for s in statuses

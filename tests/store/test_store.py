@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from glasshouse.store import execution
 from glasshouse.store.artifact import Artifact, handle_class
 from glasshouse.store.execution import execute
 from glasshouse.store.files import StoreError, inside
@@ -103,10 +104,36 @@ def test_a_graph_runs_once_and_only_what_changed_runs_again(store: Store) -> Non
     assert CALLS == ["write_words", "count_words", "count_words"]
 
 
-def test_an_input_with_equal_bytes_does_not_make_its_successors_run_again(store: Store) -> None:
-    execute(count_words(write_words("A b")), store)
-    execute(count_words(write_words("a B")), store)  # another configuration, the same bytes
+def test_lineage_is_always_that_of_the_run(store: Store) -> None:
+    one = execute(count_words(write_words("A b")), store)
+    two = execute(count_words(write_words("a B")), store)  # another configuration, the same bytes
+    assert one.id != two.id
+    source = store.manifest(two.manifest["inputs"]["words"]["artifact"])
+    assert source["identity"]["configuration"]["text"] == "a B"
+
+
+def test_changed_code_that_makes_the_same_bytes_stops_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(count_words(write_words("a")), store)
+    edited = {"write_words": "another"}
+    real = execution.code_fingerprint
+    monkeypatch.setattr(execution, "code_fingerprint", lambda function: edited.get(function.__name__) or real(function))
+    execute(count_words(write_words("a")), store)
     assert CALLS == ["write_words", "count_words", "write_words"]
+
+
+def test_every_field_of_a_manifest_is_covered(store: Store) -> None:
+    made = execute(count_words(write_words("a")), store)
+    path, whole = made.path / "manifest.json", made.manifest
+    path.chmod(0o644)
+    for change in (
+        {"measurements": {"words": 7}},
+        {"resources": {**whole["resources"], "wall_seconds": 123.0}},
+        {"inputs": {"words": {**whole["inputs"]["words"], "id": "0" * 64}}},
+    ):
+        path.write_text(json.dumps({**whole, **change}))
+        assert store.verify(made.path.name), f"{change} went unnoticed"
+    path.write_text(json.dumps(whole))
+    assert store.verify(made.path.name) == []
 
 
 def test_manifest_says_how_it_was_made(store: Store) -> None:
@@ -166,7 +193,7 @@ def test_verify_finds_every_kind_of_damage(store: Store) -> None:
     manifest["identity"]["configuration"]["text"] = "another"
     (made.path / "manifest.json").chmod(0o644)
     (made.path / "manifest.json").write_text(json.dumps(manifest))
-    assert store.verify(name) == ["the manifest's id does not match its identity and content"]
+    assert "the manifest's id does not match its identity and content" in store.verify(name)
 
 
 def test_a_failed_step_leaves_nothing_that_looks_finished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,10 @@ def show(reference: str, as_json: bool, location: str) -> None:
     used = manifest["resources"]
     energy = used["energy"]
     click.echo(f"{manifest['type']} {manifest['id']}")
-    click.echo(f"  made by   {manifest['step']} in {used['wall_seconds']:.1f} s ({used['cpu_seconds']:.1f} CPU s)")
+    again = f", the last of {used['attempts']} attempts" if used.get("attempts", 1) > 1 else ""
+    click.echo(
+        f"  made by   {manifest['step']} in {used['wall_seconds']:.1f} s ({used['cpu_seconds']:.1f} CPU s){again}"
+    )
     word = "estimated" if energy["estimate"] else "measured"
     click.echo(f"  energy    {energy['joules'] / 3600:.3g} Wh, {word} ({energy['source']}: {energy['note']})")
     click.echo(f"  when      {used['started']} to {used['finished']}")
@@ -117,6 +120,7 @@ def diff(left: str, right: str, location: str) -> None:
 def verify(references: tuple[str, ...], location: str) -> None:
     """Re-hash artifacts (all of them when none is named) and check manifests and inputs; exit status 1 on damage."""
     store = open_store(location)
+    store.must_exist()
     names = [store.resolve(reference) for reference in references] or store.names()
     damaged = 0
     for name in names:
@@ -133,7 +137,7 @@ def verify(references: tuple[str, ...], location: str) -> None:
 
 @click.command()
 @click.option("--export", type=click.Path(path_type=Path, dir_okay=False), help="Also write the claims as JSON.")
-@click.option("--check", is_flag=True, help="Exit status 1 unless every claim holds.")
+@click.option("--check", is_flag=True, help="Exit status 1 unless there are claims and every one holds.")
 @READS
 def claims(export: Path | None, check: bool, location: str) -> None:
     """Show the claims of the newest run of every recipe, with measured and expected values."""
@@ -153,7 +157,8 @@ def claims(export: Path | None, check: bool, location: str) -> None:
             for name, decided in sorted(found.items())
         }
         export.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if check and any(item["status"] != "holds" for decided in found.values() for item in decided):
+    statuses = [item["status"] for decided in found.values() for item in decided]
+    if check and (not statuses or any(status != "holds" for status in statuses)):
         sys.exit(1)
 
 

@@ -103,36 +103,28 @@ def trace() -> None:
 @trace.command("step")
 @click.argument("model")
 @click.argument("number", type=int)
-@click.option(
-    "--world", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share every batch."
-)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @READS
-def trace_step(model: str, number: int, world: int, as_json: bool, location: str) -> None:
+def trace_step(model: str, number: int, as_json: bool, location: str) -> None:
     """Print the documents MODEL saw at update NUMBER: id, source file and byte range."""
-    print_sightings(traced(location, model, world).at_step(number), as_json)
+    print_sightings(traced(location, model).at_step(number), as_json)
 
 
 @trace.command("document")
 @click.argument("model")
 @click.argument("document")
-@click.option(
-    "--world", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share every batch."
-)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @READS
-def trace_document(model: str, document: str, world: int, as_json: bool, location: str) -> None:
+def trace_document(model: str, document: str, as_json: bool, location: str) -> None:
     """Print every update at which MODEL saw a part of DOCUMENT (an id as `trace step` prints it)."""
-    print_sightings(traced(location, model, world).of_document(document), as_json)
+    print_sightings(traced(location, model).of_document(document), as_json)
 
 
-def traced(location: str, model: str, world: int) -> Any:
-    """The trace of a model, for `world` processes."""
-    from dataclasses import replace
-
+def traced(location: str, model: str) -> Any:
+    """The trace of a model."""
     from glasshouse.language.trace import trace_of
 
-    return replace(trace_of(open_model(location, model), open_store(location)), world=world)
+    return trace_of(open_model(location, model), open_store(location))
 
 
 def print_sightings(sightings: list[Any], as_json: bool) -> None:

@@ -71,17 +71,22 @@ def recipe_in_file(path: Path) -> Recipe[...]:
 
     if not path.is_file():
         raise StoreError(f"there is no file {path}")
-    before = set(RECIPES)
-    spec = spec_from_file_location(path.stem, path)
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and getattr(loaded, "__file__", None) != str(path.resolve()):
+        raise StoreError(f"{path} has the name of a module that is loaded already ({path.stem}): rename the file")
+    if loaded is not None:
+        return next(item for item in reversed(RECIPES.values()) if item.function.__module__ == path.stem)
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None:
         raise StoreError(f"{path} is not a Python file")
     module = module_from_spec(spec)
     sys.modules[path.stem] = module  # configurations name functions by their module
     spec.loader.exec_module(module)
-    declared = [name for name in RECIPES if name not in before or RECIPES[name].function.__module__ == path.stem]
+    declared = [item for item in RECIPES.values() if item.function.__module__ == path.stem]
     if not declared:
         raise StoreError(f"{path} declares no recipe: put @recipe over a function that returns its last step")
-    return RECIPES[declared[-1]]
+    return declared[-1]
 
 
 def recipe_command(declared: Recipe[...]) -> click.Command:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
@@ -89,11 +90,18 @@ class LanguageModel(Artifact):
 
     @property
     def utilisation(self) -> float | None:
-        """Model FLOPs utilisation of the whole run (0 to 1), where the peak is known or was measured."""
+        """Model FLOPs utilisation of the whole run (0 to 1), where the peak is known or was measured.
+
+        On a CPU the peak is a short matrix product timed when training began, so other work on the machine moves it.
+        """
         path = self.path / RECORD / "timings.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        share = json.loads(lines[-1]).get("mfu") if lines else None
-        return None if share is None else float(share)
+        records = [json.loads(line) for line in lines]
+        spent = [record["seconds"] - before["seconds"] for before, record in pairwise(records)]
+        shares = [record.get("mfu") for record in records[1:]]
+        if not shares or None in shares or min(spent) <= 0:  # unknown peak, or seconds that began anew after a kill
+            return None
+        return float(sum(share * seconds for share, seconds in zip(shares, spent, strict=True)) / sum(spent))
 
     def order(self) -> DataOrder:
         """What was seen when, as pure functions of the recorded identity."""
@@ -109,11 +117,14 @@ class LanguageModel(Artifact):
             "parameters": f"{outcome['parameters']:,}",
             "tokens seen": f"{outcome['tokens']:,}",
             "updates": f"{outcome['steps']:,}",
-            "tokens per second": f"{self.manifest['measurements'].get('tokens_per_second', 0):,.0f}",
-            "training time": f"{seconds:.0f} s",
+            "training time": f"{seconds:.0f} s"
+            if not self.manifest["measurements"].get("resumed_from")
+            else "interrupted",
         }
+        if speed := self.manifest["measurements"].get("tokens_per_second"):
+            figures["tokens per second"] = f"{speed:,.0f}"
         if (share := self.utilisation) is not None:
-            figures["of the processor's matrix speed (MFU)"] = f"{100 * share:.0f} %"
+            figures["of the matrix speed measured at the start (MFU)"] = f"{100 * share:.0f} %"
         losses = {"training": [(r["step"], r["loss"]) for r in metrics if "loss" in r]}
         if held_out := [(r["step"], r["validation/loss"]) for r in metrics if "validation/loss" in r]:
             losses["held out"] = held_out

@@ -6,8 +6,6 @@ import json
 import math
 import shutil
 
-import torch
-
 from glasshouse.data.steps import Shards
 from glasshouse.data.tokenizer import end_of_sequence_id
 from glasshouse.language.model import TRAINING, LanguageModel
@@ -19,6 +17,8 @@ from glasshouse.store import environment
 from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.step import Run, step
 from glasshouse.training.configuration import Training
+from glasshouse.training.parallel import ParallelPlan
+from glasshouse.training.trainer import TrainingResult
 
 VOCABULARY_MULTIPLE = 64
 BYTES_PER_PARAMETER = 16
@@ -26,19 +26,20 @@ BYTES_PER_PARAMETER = 16
 
 
 @step()
-def pretrain(run: Run, shards: Shards, model: TransformerConfig, training: Training) -> LanguageModel:
-    """Pre-train a transformer on token shards. A killed run goes on from its last checkpoint, bit for bit.
+def pretrain(
+    run: Run, shards: Shards, model: TransformerConfig, training: Training, device: str = "cpu"
+) -> LanguageModel:
+    """Pre-train a transformer on token shards. A killed run goes on from its last checkpoint, bit for bit on a CPU.
 
-    The embedding gets as many rows as the tokenizer has tokens, rounded up to a multiple of 64.
+    The embedding gets as many rows as the tokenizer has tokens, rounded up to a multiple of 64. `device` is part of
+    the configuration, because other hardware gives other numbers.
     """
     tokenizer = shards.tokenizer
     end = end_of_sequence_id(tokenizer)
     rows = math.ceil(shards.train.vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
     model = model.but(vocabulary=rows)
-    refuse_too_large(model)
-    transformer = Transformer(model, seed=training.seed)
-    if torch.cuda.is_available():
-        transformer = transformer.cuda()
+    refuse_too_large(model, device)
+    transformer = Transformer(model, seed=training.seed).to(device)
     steps = training.total_steps(model.context)
     with run.bar("training", steps) as bar:
         result = pretrain_on_shards(
@@ -54,6 +55,7 @@ def pretrain(run: Run, shards: Shards, model: TransformerConfig, training: Train
         "loss": result.loss,
         "parameters": sum(parameter.numel() for parameter in transformer.parameters()),
         "weights_hash": result.weights_hash,
+        "processes": ParallelPlan.current().world,
     }
     document = {"end_of_sequence": end, "context": model.context, "identity": identity, "outcome": outcome}
     (run.output / TRAINING).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -62,18 +64,24 @@ def pretrain(run: Run, shards: Shards, model: TransformerConfig, training: Train
     shutil.copyfile(run.scratch / "run" / "timings.jsonl", made.record / "timings.jsonl")
     run.measure(
         seconds=round(result.seconds, 3),
-        tokens_per_second=round(tokens / max(result.seconds, 1e-9), 1),
+        tokens_per_second=_speed(result, training.batch_size * model.context),
         compiled=result.compiled,
         resumed_from=result.resumed_from,
     )
     return made
 
 
-def refuse_too_large(model: TransformerConfig) -> None:
+def _speed(result: TrainingResult, tokens_per_update: int) -> float | None:
+    """Tokens per second of the updates this process made; None when it found all of them made."""
+    made = result.step - result.resumed_from
+    return round(made * tokens_per_update / result.seconds, 1) if made and result.seconds else None
+
+
+def refuse_too_large(model: TransformerConfig, device: str) -> None:
     """Raise `ConfigurationError` when weights and optimiser state alone exceed this machine's memory."""
     memory = environment.hardware()["memory_bytes"]
     needed = model.parameters * BYTES_PER_PARAMETER
-    if memory is not None and needed > memory and not torch.cuda.is_available():
+    if memory is not None and needed > memory and device == "cpu":
         raise ConfigurationError(
             f"a model of {model.layers} layers and width {model.width} has {model.parameters / 1e9:,.1f} billion "
             f"parameters; training it takes at least {needed / 2**30:,.0f} GiB of memory and this machine has "

@@ -113,4 +113,5 @@ def trace_of(model: LanguageModel, store: Store) -> Trace:
     shards = store.open(model.manifest["inputs"]["shards"]["artifact"])
     if not isinstance(shards, Shards):
         raise StoreError(f"{shards} is not a set of token shards, so {model} cannot be traced")
-    return Trace(model.order(), shards.train, int(model.training["context"]), int(model.training["outcome"]["steps"]))
+    outcome, context = model.training["outcome"], int(model.training["context"])
+    return Trace(model.order(), shards.train, context, int(outcome["steps"]), int(outcome["processes"]))

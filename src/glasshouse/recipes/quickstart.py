@@ -35,22 +35,31 @@ def no_personal_spans_are_left(measures: Measures) -> Verdict:
     return below(measures["curation/personal_spans_left"], 1, " spans")
 
 
-@claim("The model needs fewer bits per held-out byte than a unigram model fitted on the whole training split.")
+@claim(
+    "The model needs fewer bits per held-out byte than a unigram model fitted on the whole training split.",
+    "house (OLMo)",
+)
 def beats_unigram(measures: Measures) -> Verdict:
     return below(measures["bits_per_byte/model/micro"], measures["bits_per_byte/unigram/micro"], " bits/byte")
 
 
-@claim("The model needs fewer bits per held-out byte than a smoothed trigram model fitted on the whole training split.")
+@claim(
+    "The model needs fewer bits per held-out byte than a smoothed trigram model fitted on the whole training split.",
+    "house (OLMo)",
+)
 def beats_trigram(measures: Measures) -> Verdict:
     return below(measures["bits_per_byte/model/micro"], measures["bits_per_byte/trigram/micro"], " bits/byte")
 
 
-@claim("Its advantage over the trigram model is larger than the spread over documents (95 % paired interval above 0).")
+@claim(
+    "Its advantage over the trigram model is larger than the spread over documents (95 % paired interval above 0).",
+    "house (OLMo)",
+)
 def beats_trigram_beyond_the_spread(measures: Measures) -> Verdict:
     return above(measures["advantage/trigram/low"], 0, " bits/byte")
 
 
-@claim("The model compresses every source better than the unigram model, not only their average.")
+@claim("The model compresses every source better than the unigram model, not only their average.", "house (OLMo)")
 def beats_unigram_on_every_source(measures: Measures) -> Verdict:
     prefix = "bits_per_byte/model/"
     sources = [name.removeprefix(prefix) for name in measures if name.startswith(prefix)]

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from glasshouse.store import environment
@@ -13,10 +14,10 @@ from glasshouse.store.artifact import MANIFEST, Artifact, handle_name
 from glasshouse.store.configuration import fingerprint
 from glasshouse.store.energy import EnergyMeter
 from glasshouse.store.files import StoreError, full_disk_explained, list_files
-from glasshouse.store.manifest import SCHEMA, artifact_id, content_hash
+from glasshouse.store.manifest import SCHEMA, artifact_id, content_hash, input_name, seal_manifest
 from glasshouse.store.progress import Reporter, Silent
-from glasshouse.store.source_code import code_fingerprint, source_fingerprint
-from glasshouse.store.step import Node, Reference, Run, as_node, describe, functions, order, resolve
+from glasshouse.store.source_code import code_fingerprint
+from glasshouse.store.step import Node, Reference, Run, as_node, code_given, describe, order, resolve
 from glasshouse.store.store import Store
 
 
@@ -42,12 +43,12 @@ def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporte
         "step": definition.name,
         "version": definition.version,
         "configuration": configuration,
-        "inputs": {role: entry["content"] for role, entry in inputs.items()},
+        "inputs": {role: input_name(entry) for role, entry in inputs.items()},
     }
     if definition.observe is not None:
         identity["observed"] = definition.observe(**resolve(node._arguments, made))
-    given = [source_fingerprint(function) for function in functions(node._arguments)]
-    code = fingerprint([code_fingerprint(definition.function), *given])
+    given = {code_fingerprint(function) for function in code_given(node._arguments)}
+    code = fingerprint([code_fingerprint(definition.function), *sorted(given)])
     key = fingerprint({"identity": identity, "code": code})
     if (found := store.find(key)) is not None:
         reporter.step_found(definition.name, found.manifest)
@@ -60,10 +61,11 @@ def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporte
             return found
         reporter.step_started(definition.name, key)
         run = Run(work / "output", work / "scratch", reporter)
+        attempt = _attempt(work)
         stopwatch = _Stopwatch()
         with full_disk_explained(work):
             result = definition.function(run, **resolve(node._arguments, made))
-        resources = stopwatch.stop()
+        resources = stopwatch.stop() | {"attempts": attempt}
         _check_result(result, node, run)
         manifest = _manifest(node, identity, inputs, code, run, resources)
         artifact = store.keep(key, work, manifest)
@@ -71,11 +73,18 @@ def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporte
     return artifact
 
 
+def _attempt(work: Path) -> int:
+    """Which attempt at this step this is: times and energy in the manifest are those of the last one."""
+    counter = work / "attempts"
+    attempt = 1 + (len(counter.read_text()) if counter.exists() else 0)
+    counter.write_text("x" * attempt)
+    return attempt
+
+
 def _input(reference: Reference, made: dict[int, Artifact]) -> dict[str, Any]:
     artifact = made[id(reference.source)] if isinstance(reference.source, Node) else reference.source
     manifest = artifact.manifest
-    content = manifest["content"] + (f".{reference.part}" if reference.part else "")
-    entry = {"artifact": artifact.path.name, "id": manifest["id"], "content": content, "type": manifest["type"]}
+    entry = {"artifact": artifact.path.name, "id": manifest["id"], "type": manifest["type"]}
     return entry | ({"part": reference.part} if reference.part else {})
 
 
@@ -95,22 +104,24 @@ def _manifest(
     produces = node._definition.produces
     files = list_files(run.output)
     content = content_hash(produces.__name__, files)
-    return {
-        "schema": SCHEMA,
-        "id": artifact_id(identity, content),
-        "type": produces.__name__,
-        "handle": handle_name(produces),
-        "step": node._definition.name,
-        "identity": identity,
-        "inputs": inputs,
-        "content": content,
-        "files": files,
-        "measurements": run.measurements,
-        "code": {**environment.code_version(), "fingerprint": code},
-        "environment": {**environment.python_version(), "packages": environment.packages()},
-        "hardware": environment.hardware(),
-        "resources": resources,
-    }
+    return seal_manifest(
+        {
+            "schema": SCHEMA,
+            "id": artifact_id(identity, content),
+            "type": produces.__name__,
+            "handle": handle_name(produces),
+            "step": node._definition.name,
+            "identity": identity,
+            "inputs": inputs,
+            "content": content,
+            "files": files,
+            "measurements": run.measurements,
+            "code": {**environment.code_version(), "fingerprint": code},
+            "environment": {**environment.python_version(), "packages": environment.packages()},
+            "hardware": environment.hardware(),
+            "resources": resources,
+        }
+    )
 
 
 class _Stopwatch:

@@ -1,11 +1,13 @@
 """Manifests: the JSON record in every artifact, and the hashes that name it.
 
     content  = sha256(type, sha256 of every file outside record/)           what it holds
-    identity = {step, version, configuration, inputs' content, observed}     what was asked for
+    identity = {step, version, configuration, inputs' ids, observed}         what was asked for
     id       = sha256(identity, content)                                     the artifact's name
     key      = sha256(identity, code)                                        where a finished result is looked up
 
-Inputs enter by content, so a step that runs again and makes the same bytes does not make its successors run again.
+Inputs enter by id, which holds their whole history: an artifact's lineage is always that of the run that is shown.
+Code is not part of the id, so a step that runs again because its code changed, and makes the same bytes, does not make
+its successors run again.
 """
 
 from __future__ import annotations
@@ -31,6 +33,16 @@ def content_hash(kind: str, files: Mapping[str, Mapping[str, Any]]) -> str:
 def artifact_id(identity: Mapping[str, Any], content: str) -> str:
     """sha256 naming an artifact: what was asked for, and what came out."""
     return fingerprint({"identity": identity, "content": content})
+
+
+def input_name(entry: Mapping[str, Any]) -> str:
+    """How an input stands in an identity: its id, and the part of it that is used."""
+    return f"{entry['id']}.{entry['part']}" if entry.get("part") else str(entry["id"])
+
+
+def seal_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a sha256 over everything else in it, so that `verify` covers every field."""
+    return {**manifest, "manifest_sha256": fingerprint(manifest)}
 
 
 def short(identifier: str) -> str:
@@ -65,6 +77,16 @@ def check_files(directory: Path, manifest: Mapping[str, Any]) -> list[str]:
         problems.append("the manifest's content hash does not match its file list")
     if artifact_id(manifest["identity"], manifest["content"]) != manifest["id"]:
         problems.append("the manifest's id does not match its identity and content")
+    named = {role: input_name(entry) for role, entry in manifest["inputs"].items()}
+    if named != manifest["identity"]["inputs"]:
+        problems.append("the manifest's inputs are not those of its identity")
+    rest = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    if fingerprint(rest) != manifest.get("manifest_sha256"):
+        problems.append("the manifest has been changed: its sha256 is not the recorded one")
+    if directory.name != directory_name(manifest["type"], manifest["id"]):
+        problems.append(
+            f"its folder is called {directory.name}, not {directory_name(manifest['type'], manifest['id'])}"
+        )
     return problems
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from glasshouse.store.artifact import Artifact
-from glasshouse.store.configuration import canonical
+from glasshouse.store.configuration import Config, canonical
 from glasshouse.store.files import StoreError
 from glasshouse.store.progress import Bar, Reporter
 
@@ -197,16 +197,18 @@ def resolve(value: Any, made: Mapping[int, Artifact]) -> Any:
     return value
 
 
-def functions(value: Any) -> list[Callable[..., Any]]:
-    """Functions found among a step's arguments (checks of claims, for example): their code counts as the step's."""
+def code_given(value: Any) -> list[Callable[..., Any]]:
+    """Functions and classes found among a step's arguments (a claim's check, a measure): their code counts too."""
     if inspect.isfunction(value):
         return [value]
+    if isinstance(value, Config):
+        return [type(value), *code_given([getattr(value, name) for name in type(value).model_fields])]
     if dataclasses.is_dataclass(value) and not isinstance(value, type | Part):
-        return functions([getattr(value, field.name) for field in dataclasses.fields(value)])
+        return [type(value), *code_given([getattr(value, field.name) for field in dataclasses.fields(value)])]
     if isinstance(value, Mapping):
-        return functions(list(value.values()))
+        return code_given(list(value.values()))
     if isinstance(value, list | tuple):
-        return [found for item in value for found in functions(item)]
+        return [found for item in value for found in code_given(item)]
     return []
 
 

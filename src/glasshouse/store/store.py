@@ -63,7 +63,20 @@ class Store:
             return None
         if not path.exists():
             write_json(path, entry)
-        return self._open(name)
+        artifact = self._open(name)
+        self._share(key, artifact)
+        return artifact
+
+    def _share(self, key: str, artifact: Artifact) -> None:
+        """Behind a URL: copy out what the remote store does not hold (any more)."""
+        name = artifact.path.name
+        if self.mirror is None or self.mirror.read(f"artifacts/{name}/{MANIFEST}") is not None:
+            return
+        for source in artifact.manifest["inputs"].values():
+            if (self.root / "artifacts" / source["artifact"] / MANIFEST).exists():
+                self.mirror.push(self.root / "artifacts" / source["artifact"], source["artifact"])
+        self.mirror.push(artifact.path, name)
+        self.mirror.write(f"keys/{key}.json", {"artifact": name})
 
     def open(self, reference: str) -> Artifact:
         """The artifact named by an id, the beginning of one, a directory name, a pin or a recipe's last run."""
@@ -224,6 +237,11 @@ class Store:
 
     # Checking and clearing
 
+    def must_exist(self) -> None:
+        """`StoreError` when nothing was ever kept here, which usually is a mistyped location."""
+        if not self.root.exists() and not (self.mirror and self.mirror.names()):
+            raise StoreError(f"there is no store at {self.location}; `glasshouse run quickstart` makes one")
+
     def verify(self, name: str) -> list[str]:
         """Problems of one artifact, in words: every file re-hashed, every input present."""
         try:
@@ -237,7 +255,16 @@ class Store:
         for role, source in manifest["inputs"].items():
             if not self._present(source["artifact"]):
                 problems.append(f"its input {role} ({source['artifact']}) is not in the store")
+            elif self._id_of(source["artifact"]) not in (source["id"], None):
+                problems.append(f"its input {role} ({source['artifact']}) is not the artifact it was made from")
         return problems
+
+    def _id_of(self, name: str) -> str | None:
+        """The id in an artifact's manifest; None when that is damaged, which is its own problem."""
+        try:
+            return str(self.manifest(name)["id"])
+        except StoreError:
+            return None
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -287,8 +314,7 @@ class Store:
         Raises:
             StoreError: another process is running a graph in this store.
         """
-        if not self.root.exists():
-            raise StoreError(f"there is no store at {self.location}")
+        self.must_exist()
         with FileLock(self._lock_path("gc")):
             if busy := self._running():
                 raise StoreError(f"process {', '.join(busy)} is using this store; run gc when it has finished")
@@ -326,6 +352,8 @@ class Store:
         for path in (self.root / "keys").glob("*.json"):
             if read_json(path)["artifact"] in gone:
                 path.unlink()
+                if self.mirror is not None:
+                    self.mirror.forget(f"keys/{path.name}")
         for name in removed:
             directory = self.root / "artifacts" / name
             if (directory / MANIFEST).exists():

@@ -38,6 +38,9 @@ def run_identity(
         "fingerprint": fingerprint({name: value for name, value in written.items() if name not in FREE_TO_CHANGE}),
         "frozen": {name: weights_hash(module) for name, module in objective.frozen.items()},
         "learns": {name: _shapes(module) for name, module in objective.learns.items()},
+        "initial weights": {
+            name: weights_hash(module) for name, module in {**objective.learns, **objective.carries}.items()
+        },
     }
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
