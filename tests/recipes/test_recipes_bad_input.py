@@ -196,7 +196,7 @@ WRITERS = {
     "Documents": ("glasshouse.data.steps", "write_documents"),
     "Corpus": ("glasshouse.data.curate", "write_parquet"),
     "Tokenizer": ("glasshouse.data.steps", "save_tokenizer"),
-    "Shards": ("glasshouse.data.shard_writer", "sha256_of"),
+    "Shards": ("glasshouse.data.shard_writer", "hash_file"),
     "LanguageModel": ("glasshouse.language.steps", "save_huggingface"),
     "Evaluation": ("glasshouse.evaluation.steps", "check_claims"),
 }

@@ -96,7 +96,7 @@ def chat(model: str, location: str, **sampling: Any) -> None:
 def trace() -> None:
     """Follow a training run to its documents, and a document to the steps that saw it.
 
-    Answers are computed from the manifest alone: no index of the run is kept.
+    Answers are computed from what the model and its shards record: no index of the run is kept.
     """
 
 

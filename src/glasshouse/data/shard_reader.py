@@ -11,7 +11,6 @@ searches in sorted arrays.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyarrow.parquet as pq
 
 from glasshouse.data.document import document_hash
 from glasshouse.store.configuration import Config
+from glasshouse.store.files import hash_file
 
 _COLUMNS: dict[str, pa.DataType] = {
     "start": pa.int64(),
@@ -196,7 +196,7 @@ class TokenShards:
         """
         for number, entry in enumerate(self.manifest.shards):
             for name, sha in ((entry.tokens_file, entry.tokens_sha256), (entry.spans_file, entry.spans_sha256)):
-                if sha256_of(self.directory / name) != sha:
+                if hash_file(self.directory / name) != sha:
                     raise ShardError(f"{self.directory / name} has changed: its sha256 is not the one in {MANIFEST}")
             tokens, bounds = self._maps[number], self._spans(number)
             path = self.directory / entry.tokens_file
@@ -279,9 +279,3 @@ class TokenShards:
         ])  # fmt: skip
         order = np.argsort(hashes, kind="stable")
         return hashes[order], places[order].astype(np.int64)
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

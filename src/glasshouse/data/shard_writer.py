@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from glasshouse.data.document import check_batch, document_hashes, strings
 from glasshouse.data.executor import map_shards
-from glasshouse.data.shard_reader import MANIFEST, SPANS, ShardEntry, ShardError, ShardManifest, sha256_of
+from glasshouse.data.shard_reader import MANIFEST, SPANS, ShardEntry, ShardError, ShardManifest
 from glasshouse.data.tokenizer import check_end_of_sequence, end_of_sequence_id
 from glasshouse.data.writing import disk_errors_named
+from glasshouse.store.files import hash_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -205,6 +206,6 @@ class _Split:
                 tokens=shard.tokens,
                 documents=len(shard.spans["id"]),
                 tokens_sha256=shard.digest.hexdigest(),
-                spans_sha256=sha256_of(spans),
+                spans_sha256=hash_file(spans),
             )
         )

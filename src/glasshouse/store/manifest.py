@@ -21,7 +21,6 @@ from glasshouse.store.configuration import fingerprint
 from glasshouse.store.files import StoreError, hash_file, inside, list_files
 
 SCHEMA = 1
-TIMES = ("started", "finished", "wall_seconds", "cpu_seconds", "peak_memory_bytes", "energy")
 
 
 def content_hash(kind: str, files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from glasshouse.store.files import synchronise
 from glasshouse.training.configuration import FREE_TO_CHANGE
 
 _log = logging.getLogger(__name__)
@@ -158,12 +159,12 @@ def save_checkpoint(
         complete = {**state, "files": files}
         (temporary / "state.json").write_text(json.dumps(complete, indent=1, sort_keys=True) + "\n")
         for path in temporary.iterdir():
-            sync(path)
-        sync(temporary)
+            synchronise(path)
+        synchronise(temporary)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
-        sync(directory)
+        synchronise(directory)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         previous = latest_checkpoint(directory)
@@ -237,12 +238,3 @@ def _remove_old(directory: Path, keep: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in directory.glob(".writing-*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Flush a file or directory to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
