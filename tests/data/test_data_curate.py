@@ -9,12 +9,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from glasshouse.data.curate import Curation, EmptyCorpusError, curate, kept_documents
-from glasshouse.data.deduplicate import exact
+from glasshouse.data.curation.curate import Curation, EmptyCorpusError, curate, kept_documents
+from glasshouse.data.curation.rules import Rule, RuleSet, UnknownSignalError
+from glasshouse.data.deduplication.methods import exact
 from glasshouse.data.document import Document, Origin, batches
+from glasshouse.data.executor import Threads
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.reading import read_documents
-from glasshouse.data.rules import Rule, RuleSet, UnknownSignalError
+from glasshouse.data.sources.reading import read_documents
 
 WORDS = "season river window market garden letter engine village summer winter doctor teacher".split()  # noqa: SIM905
 
@@ -45,7 +46,7 @@ def test_everything_is_accounted_for_and_explained(tmp_path):
     kept = {row["id"]: row for batch in kept_documents(tmp_path / "out") for row in batch.to_pylist()}
     assert sorted(kept) == ["d0", "d1", "d10", "d11", "d2", "d5", "d8", "d9"]
     assert "|||EMAIL_ADDRESS||| or |||PHONE_NUMBER||| or |||EMAIL_ADDRESS|||." in kept["d5"]["text"]
-    removed = pq.read_table(tmp_path / "out" / "removed.parquet").to_pylist()
+    removed = pq.read_table(tmp_path / "out" / "removed-00000.parquet").to_pylist()
     by_id = {row["id"]: row for row in removed}
     assert {key: row["stage"] for key, row in by_id.items()} == {
         "d3": "exact",
@@ -68,21 +69,21 @@ def test_everything_is_accounted_for_and_explained(tmp_path):
     assert written["stages"]["minhash"]["documents"] == 1
     assert written["sources"]["web"]["kept"]["documents"] == 8
     assert written["examples"]["exact duplicate"][0]["id"] == "d3"
-    assert not (tmp_path / "out" / "survivors.arrow").exists()
+    assert not (tmp_path / "out" / "work").exists()
 
 
 def test_excerpts_do_not_leak_what_masking_hides(tmp_path):
     text = "jane@example.com " * 3
     documents = [*corpus(), Document("x", text, "web", Origin("f", 0, 0))]
     curate(batches(documents), tmp_path)
-    rows = pq.read_table(tmp_path / "removed.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "removed-00000.parquet").to_pylist()
     assert not any("@" in row["excerpt"] for row in rows)
 
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_equal_bytes_for_any_number_of_workers(tmp_path, workers):
     curate(batches(corpus(), 300), tmp_path / "one", shard_bytes=2000)
-    curate(batches(corpus(), 300), tmp_path / "many", shard_bytes=2000, workers=workers)
+    curate(batches(corpus(), 300), tmp_path / "many", shard_bytes=2000, executor=Threads(workers))
     assert digests(tmp_path / "one") == digests(tmp_path / "many")
     assert "documents-00001.parquet" in digests(tmp_path / "one")
 
@@ -131,7 +132,7 @@ def test_stages_can_be_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["removed.parquet", "survivors.arrow", "documents-00000.parquet", "signals-00000.parquet"]
+    "name", ["removed.parquet", "survivors.arrow", "keys-0.u64", "documents-000.parquet", "signals.parquet"]
 )
 def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch, name):
     import fsspec

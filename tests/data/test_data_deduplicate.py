@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from glasshouse.data.deduplicate import exact, minhash
+from glasshouse.data.deduplication.methods import exact, minhash
 from glasshouse.data.document import Document, Origin, to_batch
 from glasshouse.data.executor import map_shards
 

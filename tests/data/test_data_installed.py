@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from glasshouse.data.installed import (
+from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.sources.installed import (
     SOURCES,
     InstalledText,
     distributions,
@@ -14,7 +15,6 @@ from glasshouse.data.installed import (
     installed_fingerprint,
     resolve,
 )  # fmt: skip
-from glasshouse.data.quarantine import Quarantine
 from glasshouse.store.configuration import ConfigurationError
 
 

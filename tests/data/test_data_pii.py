@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glasshouse.data.document import Document, Origin, to_batch
-from glasshouse.data.pii import find_spans, mask, spans_of_batch
+from glasshouse.data.signals.pii import find_spans, mask, spans_of_batch
 
 FOUND = [
     ("write to jane.doe+x@mail.example.org", "jane.doe+x@mail.example.org", "EMAIL_ADDRESS"),

@@ -13,7 +13,7 @@ import zstandard
 
 from glasshouse.data.document import DOCUMENT, Document, Origin, batches, document_hash, document_hashes, text_buffers
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.reading import read_documents
+from glasshouse.data.sources.reading import read_documents
 from glasshouse.data.writing import write_documents
 
 

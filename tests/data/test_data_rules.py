@@ -2,8 +2,7 @@
 
 import pytest
 
-from glasshouse.data.document import Document, Origin, to_batch
-from glasshouse.data.rules import (
+from glasshouse.data.curation.rules import (
     Rule,
     RuleSet,
     SourceRules,
@@ -15,7 +14,8 @@ from glasshouse.data.rules import (
     failed_rules,
     no_punctuation_rules,
 )  # fmt: skip
-from glasshouse.data.signals import compute_signals
+from glasshouse.data.document import Document, Origin, to_batch
+from glasshouse.data.signals.families import compute_signals
 from glasshouse.store.configuration import ConfigurationError, fingerprint
 
 

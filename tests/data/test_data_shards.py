@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from glasshouse.data.document import Document, Origin, batches
-from glasshouse.data.shards import ShardError, TokenShards, write_shards
-from glasshouse.data.tokenizer import EndOfSequenceError, train_bpe
+from glasshouse.data.tokens.shards import ShardError, TokenShards, write_shards
+from glasshouse.data.tokens.tokenizer import EndOfSequenceError, train_bpe
 
 TEXTS = [f"Document {i} says <|endoftext|> and " + "word " * (i * 7 % 60) + "é" * (i % 5) for i in range(80)]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import glasshouse
 from glasshouse.data.document import Document, Origin, to_batch
-from glasshouse.data.signals import SIGNAL_SCHEMA, SIGNALS, compute_signals
+from glasshouse.data.signals.families import compute_signals, default_families, schema_of, signals_of
 
 REQUIRED = {"the", "be", "to", "of", "and", "that", "have", "with"}
 
@@ -142,5 +142,7 @@ def test_a_row_does_not_depend_on_its_batch():
 
 
 def test_the_registry_documents_every_column():
-    assert list(SIGNALS) == SIGNAL_SCHEMA.names
-    assert all(signal.doc and signal.citation and signal.version >= 1 for signal in SIGNALS.values())
+    assert list(signals_of(default_families())) == schema_of(default_families()).names
+    assert all(
+        signal.doc and signal.citation and signal.version >= 1 for signal in signals_of(default_families()).values()
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from glasshouse.data.tokenizer import (
+from glasshouse.data.tokens.tokenizer import (
     EndOfSequenceError,
     VocabularyError,
     check_end_of_sequence,

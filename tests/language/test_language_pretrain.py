@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from glasshouse.data.document import Document, Origin, batches
-from glasshouse.data.shards import TokenShards, write_shards
-from glasshouse.data.tokenizer import train_bpe
+from glasshouse.data.tokens.shards import TokenShards, write_shards
+from glasshouse.data.tokens.tokenizer import train_bpe
 from glasshouse.language.pretrain import (
     IGNORE,
     LanguageModelling,

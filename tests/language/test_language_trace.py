@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from glasshouse.data.document import Document, Origin, batches
-from glasshouse.data.shards import TokenShards, write_shards
-from glasshouse.data.tokenizer import train_bpe
+from glasshouse.data.tokens.shards import TokenShards, write_shards
+from glasshouse.data.tokens.tokenizer import train_bpe
 from glasshouse.language.trace import Sighting, Trace
 from glasshouse.store.store import StoreError
 from glasshouse.training.order import BatchPlan, DataOrder, KeyedOrder, OlmoOrder

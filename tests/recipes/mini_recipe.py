@@ -6,9 +6,9 @@ import json
 import random
 from pathlib import Path
 
-from glasshouse.data.deduplicate import exact, minhash
-from glasshouse.data.pii import pii
-from glasshouse.data.rules import Rule, RuleSet
+from glasshouse.data.curation.rules import Rule, RuleSet
+from glasshouse.data.deduplication.methods import exact, minhash
+from glasshouse.data.signals.pii import pii
 from glasshouse.data.steps import curate, read_text, tokenize, train_tokenizer
 from glasshouse.evaluation.perplexity import perplexity
 from glasshouse.evaluation.samples import samples

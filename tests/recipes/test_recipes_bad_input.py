@@ -11,10 +11,10 @@ import torch
 import zstandard
 from mini_recipe import document, mini, write_corpus
 
-from glasshouse.data.curate import EmptyCorpusError
-from glasshouse.data.rules import Rule, RuleSet
-from glasshouse.data.shards import ShardError
+from glasshouse.data.curation.curate import EmptyCorpusError
+from glasshouse.data.curation.rules import Rule, RuleSet
 from glasshouse.data.steps import Shards, curate, read_text
+from glasshouse.data.tokens.shards import ShardError
 from glasshouse.language.steps import pretrain
 from glasshouse.nn.configuration import olmo
 from glasshouse.store.configuration import ConfigurationError
@@ -193,10 +193,10 @@ def test_a_loss_that_is_not_a_number_names_documents_and_leaves_no_model(mine, f
 
 STEPS = ("Documents", "Corpus", "Tokenizer", "Shards", "LanguageModel", "Evaluation")
 WRITERS = {
-    "Documents": ("glasshouse.data.steps", "write_documents"),
-    "Corpus": ("glasshouse.data.curate", "write_parquet"),
-    "Tokenizer": ("glasshouse.data.steps", "save_tokenizer"),
-    "Shards": ("glasshouse.data.shard_writer", "hash_file"),
+    "Documents": ("glasshouse.data.steps.reading", "write_documents"),
+    "Corpus": ("glasshouse.data.curation.curate", "write_judged"),
+    "Tokenizer": ("glasshouse.data.steps.tokens", "save_tokenizer"),
+    "Shards": ("glasshouse.data.tokens.shard_writer", "hash_file"),
     "LanguageModel": ("glasshouse.language.steps", "save_huggingface"),
     "Evaluation": ("glasshouse.evaluation.steps", "check_claims"),
 }

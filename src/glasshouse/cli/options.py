@@ -26,3 +26,10 @@ def open_store(location: str) -> Store:
     from glasshouse.store.store import Store
 
     return Store(location)
+
+
+def existing_path(location: str, reference: str) -> str:
+    """A directory or file named outright, or the folder of an artifact of the store (an id, a pin, a recipe's name)."""
+    from pathlib import Path
+
+    return reference if Path(reference).exists() else str(open_store(location).open(reference).path)

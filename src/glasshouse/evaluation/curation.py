@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.data.document import strings
-from glasshouse.data.pii import find_spans
+from glasshouse.data.signals.pii import find_spans
 from glasshouse.store.panels import Panel, Table
 from glasshouse.store.progress import Bar
 

@@ -27,7 +27,7 @@ from glasshouse.store.panels import Bars, Panel, Table
 from glasshouse.store.progress import Bar
 
 if TYPE_CHECKING:
-    from glasshouse.data.shards import TokenShards
+    from glasshouse.data.tokens.shards import TokenShards
     from glasshouse.language.model import LoadedModel
 
 NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}

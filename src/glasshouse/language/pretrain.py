@@ -30,7 +30,7 @@ from glasshouse.training.trainer import TrainingResult, train
 
 
 class TokenShards(Protocol):
-    """What pre-training asks of `glasshouse.data.shards.TokenShards`."""
+    """What pre-training asks of `glasshouse.data.tokens.shards.TokenShards`."""
 
     @property
     def manifest(self) -> Any:

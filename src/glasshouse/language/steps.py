@@ -7,7 +7,7 @@ import math
 import shutil
 
 from glasshouse.data.steps import Shards
-from glasshouse.data.tokenizer import end_of_sequence_id
+from glasshouse.data.tokens.tokenizer import end_of_sequence_id
 from glasshouse.language.model import TRAINING, LanguageModel
 from glasshouse.language.pretrain import pretrain as pretrain_on_shards
 from glasshouse.nn.configuration import TransformerConfig

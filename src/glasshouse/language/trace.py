@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
-from glasshouse.data.shards import DocumentSpan, TokenShards
 from glasshouse.data.steps import Shards
+from glasshouse.data.tokens.shards import DocumentSpan, TokenShards
 from glasshouse.language.model import LanguageModel
 from glasshouse.store.store import Store, StoreError
 from glasshouse.training.order import DataOrder

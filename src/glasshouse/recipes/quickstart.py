@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from glasshouse.data.deduplicate import exact, minhash
-from glasshouse.data.installed import InstalledText
-from glasshouse.data.pii import pii
-from glasshouse.data.rules import dolma_rules
+from glasshouse.data.curation.rules import dolma_rules
+from glasshouse.data.deduplication.methods import exact, minhash
+from glasshouse.data.signals.pii import pii
+from glasshouse.data.sources.installed import InstalledText
 from glasshouse.data.steps import curate, installed_text, tokenize, train_tokenizer
 from glasshouse.evaluation.curation import curated
 from glasshouse.evaluation.perplexity import perplexity

@@ -34,8 +34,8 @@ from pydantic import Field
 
 from glasshouse.data.document import BATCH_BYTES, Document, Origin, batches, document_hash, is_selected
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.reading import MAX_DOCUMENT_BYTES
-from glasshouse.data.topics import TOPICS_FILE, help_topics
+from glasshouse.data.sources.reading import MAX_DOCUMENT_BYTES
+from glasshouse.data.sources.topics import TOPICS_FILE, help_topics
 from glasshouse.store.configuration import Config
 
 OWN = "glasshouse"

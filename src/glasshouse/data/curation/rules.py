@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from glasshouse.data.signals import SIGNAL_SCHEMA
+from glasshouse.data.signals.families import default_families, schema_of
 from glasshouse.store.configuration import Config
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -72,8 +72,12 @@ class Failure(NamedTuple):
     threshold: float
 
 
-def check_rules(rules: SourceRules | RuleSet, schema: pa.Schema = SIGNAL_SCHEMA) -> None:
-    """Raises `UnknownSignalError` for a rule on a signal not in `schema`, with the nearest names that are."""
+def check_rules(rules: SourceRules | RuleSet, schema: pa.Schema | None = None) -> None:
+    """Raises `UnknownSignalError` for a rule on a signal not in `schema`, with the nearest names that are.
+
+    Without a schema: what the default families measure.
+    """
+    schema = schema_of(default_families()) if schema is None else schema
     for rule_set in (rules,) if isinstance(rules, RuleSet) else rules.sets():
         for rule in rule_set.rules:
             if rule.signal not in schema.names:

@@ -43,6 +43,10 @@ class Exact(Config):
 
     name: Literal["exact"] = "exact"
 
+    @property
+    def width(self) -> int:
+        return 2
+
     def sign(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
         offsets, data = text_buffers(batch)
         view = memoryview(cast(Any, data))
@@ -52,7 +56,8 @@ class Exact(Config):
         )
         return np.frombuffer(digests, "<u8").reshape(-1, 2).astype(np.uint64)
 
-    def keepers(self, signatures: npt.NDArray[np.uint64]) -> Keepers:
+    def keepers(self, keys: Any, executor: Any = None) -> Keepers:
+        signatures = keys if isinstance(keys, np.ndarray) else np.stack([keys.column(0), keys.column(1)], axis=1)
         return _first_of_equal(signatures)
 
 
@@ -65,8 +70,12 @@ class MinHash(Config):
     shingle: int = Field(default=5, ge=1, le=32)
     seed: int = 0
 
-    def sign(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint32]:
-        from glasshouse.data import kernels
+    @property
+    def width(self) -> int:
+        return self.bands * self.rows // 2
+
+    def sign(self, batch: pa.RecordBatch) -> npt.NDArray[Any]:
+        from glasshouse.data.signals import kernels
 
         offsets, data = text_buffers(batch)
         multipliers, addends = self._permutations()
@@ -76,7 +85,9 @@ class MinHash(Config):
         )
         return signatures
 
-    def keepers(self, signatures: npt.NDArray[np.uint32]) -> Keepers:
+    def keepers(self, keys: Any, executor: Any = None) -> Keepers:
+        signatures = keys if isinstance(keys, np.ndarray) else np.stack(
+            [keys.column(n) for n in range(keys.width)], axis=1).view(np.uint32)
         count = len(signatures)
         parents = np.arange(count, dtype=np.int64)
         # A document without a word keeps the largest value everywhere; two of those have nothing in common.

@@ -16,8 +16,8 @@ import orjson
 import pyarrow as pa
 
 from glasshouse.data.document import BATCH_BYTES, Document, Origin, batches
-from glasshouse.data.lines import Line, blocks_of, lines
 from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.sources.lines import Line, blocks_of, lines
 
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".zst", ".parquet")
 MAX_DOCUMENT_BYTES = 8 << 20

@@ -84,7 +84,7 @@ def mask(text: str, spans: list[Span]) -> str:
 
 def spans_of_batch(batch: pa.RecordBatch) -> list[list[Span]]:
     """The spans of every document of a batch, as `find_spans` gives them; only suspicious lines meet the patterns."""
-    from glasshouse.data.pii_kernel import suspicious_lines
+    from glasshouse.data.signals.pii_kernel import suspicious_lines
 
     offsets, data = text_buffers(batch)
     lines = np.empty((1024, 4), np.int64)

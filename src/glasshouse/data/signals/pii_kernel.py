@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from glasshouse.data.kernels import compiled
+from glasshouse.data.signals.kernels import compiled
 
 
 @compiled

@@ -1,6 +1,6 @@
 """Token shards: written by `shard_writer.py`, read by `shard_reader.py`; these are the names to import."""
 
-from glasshouse.data.shard_reader import (
+from glasshouse.data.tokens.shard_reader import (
     MANIFEST,
     SPANS,
     DocumentSpan,
@@ -9,7 +9,7 @@ from glasshouse.data.shard_reader import (
     ShardManifest,
     TokenShards,
 )
-from glasshouse.data.shard_writer import HOLDOUT, TRAIN, write_shards
+from glasshouse.data.tokens.shard_writer import HOLDOUT, TRAIN, write_shards
 
 __all__ = [
     "HOLDOUT",

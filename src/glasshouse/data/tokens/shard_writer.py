@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from glasshouse.data.document import check_batch, document_hashes, strings
 from glasshouse.data.executor import map_shards
-from glasshouse.data.shard_reader import MANIFEST, SPANS, ShardEntry, ShardError, ShardManifest
-from glasshouse.data.tokenizer import check_end_of_sequence, end_of_sequence_id
+from glasshouse.data.tokens.shard_reader import MANIFEST, SPANS, ShardEntry, ShardError, ShardManifest
+from glasshouse.data.tokens.tokenizer import check_end_of_sequence, end_of_sequence_id
 from glasshouse.data.writing import disk_errors_named
 from glasshouse.store.files import hash_file
 

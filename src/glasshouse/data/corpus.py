@@ -1,0 +1,82 @@
+"""A curated corpus on disk: what `curate` left in a directory, read back by everything that looks at a corpus.
+
+documents-00000.parquet …   the kept documents (`document.DOCUMENT`)
+signals-00000.parquet …     every document that came in: id, source, its signals, its verdict
+removed-00000.parquet …     one row per reason of a removal
+quarantine.jsonl            records that could not become documents
+summary.json                counts and examples
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+KEPT = "kept"
+
+
+class NotACorpusError(FileNotFoundError):
+    """A directory that holds no documents."""
+
+
+class CorpusDirectory:
+    """Reads a corpus; nothing is in memory until it is asked for.
+
+    Raises on opening: `NotACorpusError` when the directory holds no `documents-*.parquet`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.document_files = sorted(self.path.glob("documents-*.parquet"))
+        if not self.document_files:
+            raise NotACorpusError(f"{path} holds no documents-*.parquet: curate documents into it first")
+
+    def batches(self, rows: int = 512) -> Iterator[pa.RecordBatch]:
+        """The kept documents, in order."""
+        for file in self.document_files:
+            with pq.ParquetFile(file) as table:
+                yield from table.iter_batches(batch_size=rows)
+
+    def signals(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """id, source, signals and verdict of every document that came in, in order; `columns` reads only some."""
+        return self._table("signals-*.parquet", columns)
+
+    def removed(self) -> pa.Table:
+        """One row per reason of a removal: id, source, stage, rule, value, threshold, duplicate_of, excerpt."""
+        return self._table("removed*.parquet", None)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`; empty where there is none."""
+        path = self.path / "summary.json"
+        return dict(orjson.loads(path.read_bytes())) if path.is_file() else {}
+
+    @cached_property
+    def quarantined(self) -> list[dict[str, Any]]:
+        """The quarantined records: file, line, offset, reason, message, excerpt."""
+        path = self.path / "quarantine.jsonl"
+        return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+
+    def document(self, identifier: str, source: str | None = None) -> dict[str, Any] | None:
+        """The kept document of an id (and source), as a row; `None` when it was not kept."""
+        for file in self.document_files:
+            with pq.ParquetFile(file) as table:
+                for group in range(table.num_row_groups):
+                    ids = table.read_row_group(group, columns=["id", "source"]).to_pylist()
+                    for row, found in enumerate(ids):
+                        if found["id"] == identifier and source in (None, found["source"]):
+                            return dict(table.read_row_group(group).slice(row, 1).to_pylist()[0])
+        return None
+
+    def _table(self, pattern: str, columns: Sequence[str] | None) -> pa.Table:
+        files = sorted(self.path.glob(pattern))
+        if not files:
+            raise NotACorpusError(f"{self.path} holds no {pattern}: it was not made by `curate`")
+        wanted = None if columns is None else list(columns)
+        return pa.concat_tables([pq.read_table(file, columns=wanted) for file in files])

@@ -1,0 +1,1 @@
+"""Choosing what stays: rules, curation of a corpus, what-if, explanations and the datasheet."""

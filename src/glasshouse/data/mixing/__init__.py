@@ -1,0 +1,1 @@
+"""Mixing: typed filters over columns, replaced spans, weights, re-sharding; Dolma's mixing files imported."""

@@ -1,0 +1,77 @@
+"""Work that survives a kill: one folder per task, whole or not there, skipped when it is there already.
+
+A task writes into a folder of its own under a provisional name; when it is done, a receipt is written and the folder
+gets its real name. A second run does only what has no receipt, or one for other work.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from glasshouse.data.executor import Executor
+from glasshouse.data.writing import disk_errors_named
+from glasshouse.store.configuration import fingerprint
+
+Task = TypeVar("Task")
+RECEIPT = "receipt.json"
+
+
+def run_resumable(
+    function: Callable[[Task, Path], dict[str, Any]],
+    tasks: Iterable[tuple[str, Task]],
+    home: Path,
+    executor: Executor,
+) -> Iterator[dict[str, Any]]:
+    """Runs `function(task, folder)` for every task that is not done yet; yields the receipts in the order of the tasks.
+
+    Args:
+        function: writes files into the folder it is given and returns what a receipt says (JSON values); picklable.
+        tasks: (key, task): the key names the work, all that its result depends on.
+        home: where the folders `00000`, `00001`, … are kept.
+        executor: where the tasks run.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    numbered = ((number, key, task) for number, (key, task) in enumerate(tasks))
+    return executor.map(_Resumable(function, home), numbered)
+
+
+@dataclass(frozen=True)
+class _Resumable(Generic[Task]):
+    function: Callable[[Task, Path], dict[str, Any]]
+    home: Path
+
+    def __call__(self, numbered: tuple[int, str, Task]) -> dict[str, Any]:
+        number, key, task = numbered
+        folder = self.home / f"{number:05d}"
+        found = receipt(folder)
+        if found is not None and found["key"] == key:
+            return dict(found["says"])
+        partial = self.home / f"{number:05d}.partial"
+        for old in (folder, partial):
+            if old.exists():
+                shutil.rmtree(old)
+        partial.mkdir()
+        says = self.function(task, partial)
+        with disk_errors_named(partial / RECEIPT):
+            (partial / RECEIPT).write_bytes(orjson.dumps({"key": key, "says": says}, option=orjson.OPT_SORT_KEYS))
+        partial.rename(folder)
+        return says
+
+
+def receipt(folder: Path) -> dict[str, Any] | None:
+    """The receipt in a folder, or `None` when its work is not done."""
+    try:
+        return dict(orjson.loads((folder / RECEIPT).read_bytes()))
+    except FileNotFoundError:
+        return None
+
+
+def work_key(*parts: Any) -> str:
+    """A key that names a piece of work: a hash of everything its result depends on."""
+    return fingerprint(list(parts))

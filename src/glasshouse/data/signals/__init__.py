@@ -1,0 +1,1 @@
+"""What is measured of every document, once: families of signals as typed, documented, versioned columns."""

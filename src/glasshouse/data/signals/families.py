@@ -1,0 +1,81 @@
+"""The registry: every family of signals by name, imported when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+
+from glasshouse.data.signals.signal import Family, Signal
+
+_HERE = "glasshouse.data.signals"
+
+FAMILIES: dict[str, str] = {
+    "core": f"{_HERE}.core:Core",
+    "random": f"{_HERE}.sampling:Random",
+}
+"""Name of a family -> module and class."""
+
+DEFAULT_FAMILIES = ("core", "random")
+
+
+class UnknownFamilyError(ValueError):
+    """No family of signals has that name."""
+
+
+class ColumnClashError(ValueError):
+    """Two families make a column of the same name."""
+
+
+def family(name: str, **settings: Any) -> Family:
+    """The family called `name` with its default settings, or those given.
+
+    Raises:
+        UnknownFamilyError: with the nearest names.
+        ModuleNotFoundError: a package the family needs is not installed; the message says which extra has it.
+    """
+    if name not in FAMILIES:
+        near = difflib.get_close_matches(name, FAMILIES, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(FAMILIES))}"
+        raise UnknownFamilyError(f"no family of signals is called {name!r}; {hint}")
+    module, _, kind = FAMILIES[name].partition(":")
+    return cast("Family", getattr(importlib.import_module(module), kind)(**settings))
+
+
+def default_families(seed: int = 0) -> tuple[Family, ...]:
+    """What is measured unless other families are named: Gopher, C4, repetition and code in one pass, and `random`."""
+    return family("core"), family("random", seed=seed)
+
+
+def signals_of(families: Sequence[Family]) -> dict[str, Signal]:
+    """All signals of several families by name. Raises `ColumnClashError` when a name comes twice."""
+    found: dict[str, Signal] = {}
+    owner: dict[str, str] = {}
+    for member in families:
+        for signal in member.signals:
+            if signal.name in found:
+                raise ColumnClashError(
+                    f"families {owner[signal.name]!r} and {member.name!r} both make a column {signal.name!r}"
+                )
+            found[signal.name], owner[signal.name] = signal, member.name
+    return found
+
+
+def schema_of(families: Sequence[Family]) -> pa.Schema:
+    """The Arrow schema of the columns, with their documentation."""
+    return pa.schema([signal.field for signal in signals_of(families).values()])
+
+
+def compute_signals(batch: pa.RecordBatch, families: Sequence[Family] | None = None) -> pa.RecordBatch:
+    """All signals of a batch of documents: a pure function, one row per document, in the schema `schema_of(families)`.
+
+    Args:
+        batch: documents (`document.DOCUMENT`).
+        families: what to measure; `default_families()` by default.
+    """
+    chosen = default_families() if families is None else families
+    columns = [column for member in chosen for column in member.compute(batch)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema_of(chosen))

@@ -1,0 +1,283 @@
+"""Curation of many shards: the same bytes on any executor and after kills, ids and duplicates across shards."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from glasshouse.data.corpus import CorpusDirectory
+from glasshouse.data.curation.configuration import Curation, CurationError
+from glasshouse.data.curation.curate import curate
+from glasshouse.data.curation.rules import Rule, RuleSet
+from glasshouse.data.deduplication.methods import exact, minhash
+from glasshouse.data.document import strings
+from glasshouse.data.executor import RayTasks, Threads
+from glasshouse.data.signals.families import default_families, family
+from glasshouse.data.signals.measuring import SignalsMismatchError, measure_signals
+from glasshouse.data.sources.inputs import plan_inputs
+from glasshouse.store.configuration import Config
+
+WORDS = "the of and that river window market garden letter engine village summer winter doctor teacher season".split()  # noqa: SIM905
+
+
+def prose(seed, words=90):
+    draw = random.Random(seed)
+    lines = [
+        " ".join(draw.choice(WORDS) + str(draw.randrange(50)) * draw.randrange(2) for _ in range(15))
+        for _ in range(words // 15)
+    ]
+    return "\n".join(f"{line} to be." for line in lines)
+
+
+def write_inputs(folder, files=5, rows=30):
+    """Shards with planted exact duplicates, repeated ids, personal information, short rows and damage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(files):
+        lines = []
+        for row in range(rows):
+            text = prose(number * 1000 + row)
+            if row == 3:
+                text = prose(10**9)  # in every shard: all but the first are duplicates
+            if row == 5:
+                text += f" Write to jane{number}@example.com."
+            if row == 9:
+                text = "too short"
+            name = "the same id" if row == 11 else f"{number}-{row}"
+            lines.append(json.dumps({"id": name, "text": text, "source": "web"}))
+        lines.insert(4, "{broken")
+        (folder / f"{number}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def digests(directory):
+    files = sorted(path for path in Path(directory).rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return plan_inputs([str(write_inputs(tmp_path_factory.mktemp("in")))])
+
+
+@pytest.fixture(scope="module")
+def once(inputs, tmp_path_factory):
+    home = tmp_path_factory.mktemp("once") / "out"
+    return home, curate(inputs, home)
+
+
+def test_counts_add_up_across_shards(once):
+    home, summary = once
+    assert summary.input == 5 * 31
+    assert summary.quarantine_reasons == {"duplicate_id": 4, "invalid_json": 5}
+    assert summary.stages["exact"].documents == 4
+    assert summary.stages["rules"].documents == 5
+    assert summary.kept.documents == 5 * 30 - 4 - 4 - 5
+    corpus = CorpusDirectory(home)
+    assert sum(batch.num_rows for batch in corpus.batches()) == summary.kept.documents
+    assert corpus.signals(["id"]).num_rows == summary.documents.documents
+    assert len(corpus.quarantined) == summary.quarantined == 9
+    kept = [name for batch in corpus.batches() for name in strings(batch, "id")]
+    assert kept.count("the same id") == 1
+    assert "0-3" in kept
+    removed = {row["id"]: row for row in corpus.removed().to_pylist()}
+    assert {removed[f"{n}-3"]["duplicate_of"] for n in range(1, 5)} == {"0-3"}
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_threads_give_the_same_bytes(inputs, once, tmp_path, workers):
+    curate(inputs, tmp_path / "out", executor=Threads(workers))
+    assert digests(tmp_path / "out") == digests(once[0])
+
+
+def test_ray_gives_the_same_bytes(inputs, once, tmp_path):
+    pytest.importorskip("ray")
+    with RayTasks(2) as cluster:
+        curate(inputs, tmp_path / "out", executor=cluster)
+        measure_signals(inputs, tmp_path / "signals", executor=cluster)
+    measure_signals(inputs, tmp_path / "signals-threads", executor=Threads(2))
+    assert digests(tmp_path / "out") == digests(once[0])
+    assert digests(tmp_path / "signals") == digests(tmp_path / "signals-threads")
+
+
+def test_errors_on_ray_are_the_functions_own():
+    pytest.importorskip("ray")
+    with RayTasks(2) as cluster, pytest.raises(ZeroDivisionError):
+        list(cluster.map(_inverse, [1, 0]))
+
+
+def _inverse(number):
+    return 1 / number
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from glasshouse.data.curation import judging, finishing
+from glasshouse.data.curation.curate import curate
+from glasshouse.data.executor import Threads
+from glasshouse.data.sources.inputs import plan_inputs
+curate(plan_inputs([sys.argv[1]]), Path(sys.argv[2]), executor=Threads(2), progress=lambda size: time.sleep(0.05))
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(inputs, once, tmp_path):
+    folder = str(Path(inputs[0].path).parent)
+    draw = random.Random(0)
+    kills = 0
+    for _ in range(4):
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, folder, str(tmp_path / "out")])
+        deadline = time.monotonic() + 60
+        started = 1 + draw.randrange(3)  # finished shards to wait for before the kill
+        while time.monotonic() < deadline and process.poll() is None:
+            if len(list((tmp_path / "out" / "work").glob("*/?????"))) > kills + started - 1:
+                break
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if (tmp_path / "out" / "summary.json").exists():
+            break
+    assert kills
+    if not (tmp_path / "out" / "summary.json").exists():
+        curate(inputs, tmp_path / "out", executor=Threads(2))
+    assert digests(tmp_path / "out") == digests(once[0])
+
+
+def test_finished_shards_are_not_judged_again(inputs, tmp_path, monkeypatch):
+    from glasshouse.data.curation import curate as module
+
+    seen = []
+    true = module.judge
+
+    def counting(batch, *rest):
+        seen.append(batch.num_rows)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return true(batch, *rest)
+
+    monkeypatch.setattr(module, "judge", counting)
+    with pytest.raises(KeyboardInterrupt):
+        curate(inputs, tmp_path / "out")
+    curate(inputs, tmp_path / "out")
+    assert len(seen) == 4 + 2
+
+
+def test_a_changed_configuration_or_file_is_done_again(tmp_path):
+    folder = write_inputs(tmp_path / "in", files=2)
+    keep = RuleSet(name="mine", rules=(Rule(signal="word_count", operator="<", threshold=50),))
+    from glasshouse.data.curation import curate as module
+
+    stop = {"at": module._into_place}
+
+    def killed(*arguments):
+        stop["at"](*arguments)
+        raise KeyboardInterrupt
+
+    module._into_place = killed
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            curate(plan_inputs([str(folder)]), tmp_path / "out", Curation(keep=keep), shard_bytes=500)
+    finally:
+        module._into_place = stop["at"]
+    (folder / "1.jsonl").write_text(json.dumps({"id": "new", "text": prose(99)}) + "\n")
+    curate(plan_inputs([str(folder)]), tmp_path / "out", Curation(keep=None, deduplicate=()))
+    curate(plan_inputs([str(folder)]), tmp_path / "fresh", Curation(keep=None, deduplicate=()))
+    assert digests(tmp_path / "out") == digests(tmp_path / "fresh")
+
+
+def test_measured_signals_are_used_and_checked(inputs, once, tmp_path):
+    about = measure_signals(inputs, tmp_path / "signals", executor=Threads(2))
+    assert about["documents"] == 5 * 30
+    assert about["quarantined"] == 5
+    curate(inputs, tmp_path / "out", signals=tmp_path / "signals")
+    assert digests(tmp_path / "out") == digests(once[0])
+    with pytest.raises(SignalsMismatchError, match="not with"):
+        curate(inputs, tmp_path / "b", Curation(families=(family("core"),)), signals=tmp_path / "signals")
+    with pytest.raises(SignalsMismatchError, match="other files"):
+        curate(inputs[:2], tmp_path / "c", signals=tmp_path / "signals")
+    with pytest.raises(FileExistsError, match="finished signals"):
+        measure_signals(inputs, tmp_path / "signals")
+
+
+def test_columns_carry_their_documentation(inputs, tmp_path):
+    measure_signals(inputs[:1], tmp_path / "s", default_families())
+    field = pq.read_schema(tmp_path / "s" / "signals-00000.parquet").field("word_count")
+    assert field.metadata[b"unit"] == b"words"
+    assert b"2112.11446" in field.metadata[b"citation"]
+
+
+class Pieces:
+    def __init__(self, counts, keys):
+        self.counts, self.keys = counts, keys
+
+
+class Lines(Config):
+    """Cuts lines that occurred before: a method on pieces, as simple as can be."""
+
+    name: Literal["lines"] = "lines"
+
+    def sign(self, batch):
+        texts = [text.split("\n") for text in strings(batch, "text")]
+        keys = [int.from_bytes(hashlib.sha256(line.encode()).digest()[:8], "big") for lines in texts for line in lines]
+        return Pieces(np.array([len(lines) for lines in texts], np.int64), np.array(keys, np.uint64))
+
+    def repeated(self, keys, executor=None):
+        seen, flags = set(), []
+        for key in (int(key) for part in keys for key in part):
+            flags.append(key in seen)
+            seen.add(key)
+        return np.array(flags, bool)
+
+    def spans(self, batch, repeated):
+        found, at = [], 0
+        for text in strings(batch, "text"):
+            spans, start = [], 0
+            for line in text.split("\n"):
+                if repeated[at]:
+                    spans.append((start, start + len(line), 1.0))
+                start, at = start + len(line) + 1, at + 1
+            found.append(spans)
+        return found
+
+
+def test_repeated_pieces_are_cut_after_duplicates_are_gone(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = [
+        ("a", "one\ntwo"),
+        ("b", "one\ntwo"),
+        ("c", "two\nthree"),
+        ("d", "one"),
+        ("e", "four jane@example.com\none"),
+    ]
+    for number in range(0, 5, 2):
+        lines = [json.dumps({"id": name, "text": text}) for name, text in rows[number : number + 2]]
+        (folder / f"{number}.jsonl").write_text("\n".join(lines))
+    curation = Curation(keep=None, deduplicate=(exact(), Lines()))
+    summary = curate(plan_inputs([str(folder)]), tmp_path / "out", curation, executor=Threads(2))
+    corpus = CorpusDirectory(tmp_path / "out")
+    kept = {row["id"]: row["text"] for batch in corpus.batches() for row in batch.to_pylist()}
+    assert kept == {"a": "one\ntwo", "c": "\nthree", "e": "four |||EMAIL_ADDRESS|||\n"}
+    assert {row["id"]: row["stage"] for row in corpus.removed().to_pylist()} == {"b": "exact", "d": "lines"}
+    assert (summary.cut_spans, summary.cut_bytes) == ({"lines": 3}, {"lines": 9})
+    assert summary.kept.documents + summary.removed.documents == 5
+
+
+def test_an_impossible_curation_is_refused():
+    with pytest.raises(CurationError, match="come after"):
+        Curation(deduplicate=(Lines(), exact())).check()
+    with pytest.raises(CurationError, match="same name"):
+        Curation(deduplicate=(minhash(), minhash(seed=1))).check()
+    with pytest.raises(CurationError, match="not a method"):
+        Curation(deduplicate=(family("core"),)).check()
