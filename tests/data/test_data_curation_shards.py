@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from glasshouse.data.corpus import CorpusDirectory
-from glasshouse.data.curation.configuration import Curation, CurationError
+from glasshouse.data.curation.configuration import Curation, CurationError, CutSpans
 from glasshouse.data.curation.curate import curate
 from glasshouse.data.curation.rules import Rule, RuleSet
 from glasshouse.data.deduplication.methods import exact, minhash
@@ -24,6 +26,9 @@ from glasshouse.data.document import strings
 from glasshouse.data.executor import RayTasks, Threads
 from glasshouse.data.signals.families import default_families, family
 from glasshouse.data.signals.measuring import SignalsMismatchError, measure_signals
+from glasshouse.data.signals.signal import SPANS
+from glasshouse.data.signals.signal import count as count_signal
+from glasshouse.data.signals.signal import spans as spans_signal
 from glasshouse.data.sources.inputs import plan_inputs
 from glasshouse.store.configuration import Config
 
@@ -125,6 +130,9 @@ from pathlib import Path
 from glasshouse.data.curation import judging, finishing
 from glasshouse.data.curation.curate import curate
 from glasshouse.data.executor import Threads
+from glasshouse.data.signals.signal import SPANS
+from glasshouse.data.signals.signal import count as count_signal
+from glasshouse.data.signals.signal import spans as spans_signal
 from glasshouse.data.sources.inputs import plan_inputs
 curate(plan_inputs([sys.argv[1]]), Path(sys.argv[2]), executor=Threads(2), progress=lambda size: time.sleep(0.05))
 """
@@ -281,3 +289,45 @@ def test_an_impossible_curation_is_refused():
         Curation(deduplicate=(minhash(), minhash(seed=1))).check()
     with pytest.raises(CurationError, match="not a method"):
         Curation(deduplicate=(family("core"),)).check()
+
+
+class Shouted(Config):
+    """Spans of words in capitals, scored by their length: a family of signals, as simple as can be."""
+
+    name: Literal["shouted"] = "shouted"
+
+    @property
+    def signals(self):
+        return (
+            spans_signal("shouted_spans", "words in capitals", "none"),
+            count_signal("letters", "characters", "n", "none"),
+        )
+
+    def compute(self, batch):
+        texts = strings(batch, "text")
+        found = [
+            [(m.start(), m.end(), (m.end() - m.start()) / 10) for m in re.finditer(r"\b[A-Z]{2,}\b", t)] for t in texts
+        ]
+        rows = [[{"start": a, "end": b, "score": s} for a, b, s in spans] for spans in found]
+        return [pa.array(rows, SPANS), pa.array([len(t) for t in texts], pa.int64())]
+
+
+def test_spans_are_cut_out_of_what_is_kept(tmp_path):
+    rows = [
+        ("a", "Ännounce: HURRY NOW to jane@example.com please"),
+        ("b", "LOUDEST"),
+        ("c", "so ME@example.com AND"),
+        ("d", "HI"),
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"id": name, "text": text}) for name, text in rows))
+    curation = Curation(keep=None, families=(Shouted(),), cut=(CutSpans(signal="shouted_spans", minimum_score=0.3),))
+    summary = curate(plan_inputs([str(tmp_path / "in.jsonl")]), tmp_path / "out", curation)
+    corpus = CorpusDirectory(tmp_path / "out")
+    kept = {row["id"]: row["text"] for batch in corpus.batches() for row in batch.to_pylist()}
+    assert kept == {"a": "Ännounce:   to |||EMAIL_ADDRESS||| please", "c": "so |||EMAIL_ADDRESS||| ", "d": "HI"}
+    assert [(row["id"], row["stage"], row["rule"]) for row in corpus.removed().to_pylist()] == [
+        ("b", "cut", "nothing left after cut")
+    ]
+    assert (summary.cut_spans, summary.cut_bytes) == ({"cut": 3}, {"cut": 11})
+    with pytest.raises(CurationError, match="measured are: shouted_spans"):
+        Curation(keep=None, families=(Shouted(),), cut=(CutSpans(signal="letters"),)).check()

@@ -120,7 +120,7 @@ class Perplexity:
         `advantage/<baseline>/low` and `high` are the 95 % interval, paired by document, of how many bits per byte fewer
         the model needs than the baseline.
         """
-        tokens, sources = _documents(self.held_out)
+        tokens, sources = documents_of(self.held_out)
         size = np.array(
             [len(model.tokenizer.decode(ids.tolist(), skip_special_tokens=False).encode()) for ids in tokens]
         )
@@ -189,7 +189,7 @@ class Perplexity:
         return [table, Bars("Bits per byte by source", "bits/byte", groups)]
 
 
-def _documents(shards: TokenShards) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.str_]]:
+def documents_of(shards: TokenShards) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.str_]]:
     """Token ids of every document without its end-of-sequence token, and its source; empty documents are left out."""
     table = shards.documents()
     tokens, sources = [], []

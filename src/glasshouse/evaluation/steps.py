@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from glasshouse.evaluation.comparison import Comparison
 from glasshouse.evaluation.curation import CuratedCorpus
 from glasshouse.evaluation.perplexity import Perplexity
 from glasshouse.evaluation.samples import Generations
@@ -17,6 +18,7 @@ from glasshouse.store.progress import Bar
 from glasshouse.store.step import Run, step
 
 PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
+    "Comparison": Comparison.panels,
     "CuratedCorpus": CuratedCorpus.panels,
     "Perplexity": Perplexity.panels,
     "Generations": Generations.panels,

@@ -12,7 +12,7 @@ from glasshouse.data.deduplication.keys import DocumentMethod, PieceMethod
 from glasshouse.data.deduplication.methods import exact, minhash
 from glasshouse.data.signals.families import default_families, schema_of
 from glasshouse.data.signals.pii import PiiMasking, pii
-from glasshouse.data.signals.signal import Family
+from glasshouse.data.signals.signal import SPANS, Family
 from glasshouse.store.configuration import Config
 
 KEPT = "kept"
@@ -27,12 +27,25 @@ class CurationError(ValueError):
     """A curation that cannot be carried out as it is written."""
 
 
+class CutSpans(Config):
+    """Cuts spans out of the texts that stay, e.g. C4's lines without ending punctuation, or toxic sentences.
+
+    Attributes:
+        signal: a measured column of spans.
+        minimum_score: spans with a lower score stay.
+    """
+
+    signal: str
+    minimum_score: float = 0.5
+
+
 class Curation(Config):
     """What is measured, kept, masked and de-duplicated. `None` (or no de-duplication) leaves a stage out.
 
     Attributes:
         keep: rules that remove documents.
         mask: what to do about personal information.
+        cut: spans to cut out of what is kept; a document of which nothing is left is removed.
         deduplicate: methods in their order, those for whole documents before those for pieces of documents.
         families: families of signals to measure; the default ones when empty.
         seed: of the signal `random`, where the default families are measured.
@@ -40,6 +53,7 @@ class Curation(Config):
 
     keep: SourceRules | RuleSet | None = dolma_rules
     mask: PiiMasking | None = pii
+    cut: tuple[CutSpans, ...] = ()
     deduplicate: tuple[SerializeAsAny[Config], ...] = (exact(), minhash())
     families: tuple[SerializeAsAny[Config], ...] = Field(default=())
     seed: int = 0
@@ -77,10 +91,18 @@ class Curation(Config):
 
         Raises:
             UnknownSignalError: a rule names a signal that is not measured.
-            CurationError: a method is none, a name comes twice, or pieces are cut before documents are compared.
+            CurationError: what is cut is not measured, a method is none or comes twice, or pieces are cut before
+                documents are compared.
         """
         if self.keep is not None:
             check_rules(self.keep, self.signals)
+        for cut in self.cut:
+            if cut.signal not in self.signals.names or self.signals.field(cut.signal).type != SPANS:
+                known = [field.name for field in self.signals if field.type == SPANS]
+                raise CurationError(
+                    f"cut names {cut.signal!r}, which is not a measured column of spans; measured are: "
+                    f"{', '.join(known) or 'none, add a family that has some'}"
+                )
         for reserved in RESERVED:
             if reserved in self.signals.names:
                 raise CurationError(f"a signal must not be called {reserved!r}: curation has a column of that name")

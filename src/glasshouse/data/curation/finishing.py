@@ -53,6 +53,11 @@ def finish(task: Finish, folder: Path) -> dict[str, Any]:
     summary = CurationSummary()
     summary.masked_documents = task.receipt["masked_documents"]
     summary.masked_spans = dict(task.receipt["masked"])
+    if task.receipt["cut"]["spans"]:
+        summary.cut_spans, summary.cut_bytes = (
+            {"cut": task.receipt["cut"]["spans"]},
+            {"cut": task.receipt["cut"]["bytes"]},
+        )
     counts = [_counts(task, number) for number in range(len(task.curation.deduplicate))]
     places = _Places(pieces=[0] * len(task.curation.piece_methods))
     with ExitStack() as stack:

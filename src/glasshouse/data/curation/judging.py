@@ -34,6 +34,8 @@ from glasshouse.data.signals.pii import Span, mask, spans_of_batch
 from glasshouse.data.writing import disk_errors_named
 
 EXCERPT = 200
+Edit = tuple[int, int, str]
+"""Characters `[start, end)` and what stands there afterwards."""
 _ROW: dict[str, pa.DataType] = {
     "id": pa.string(),
     "source": pa.string(),
@@ -68,6 +70,7 @@ class Judged(NamedTuple):
     keys: list[npt.NDArray[np.uint64]]
     counts: list[npt.NDArray[np.int64] | None]
     masked: Counter[str]
+    cut: Counter[str]
 
 
 @dataclass
@@ -78,9 +81,10 @@ class Books:
     survivors: int = 0
     masked: Counter[str] = None  # type: ignore[assignment]
     masked_documents: int = 0
+    cut: Counter[str] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        self.masked = Counter()
+        self.masked, self.cut = Counter(), Counter()
 
 
 def judge(batch: pa.RecordBatch, curation: Curation, signals: pa.RecordBatch | None = None) -> Judged:
@@ -112,9 +116,26 @@ def judge(batch: pa.RecordBatch, curation: Curation, signals: pa.RecordBatch | N
         about = {"row": row, "id": ids[row], "source": sources[row], "stage": stage, "duplicate_of": None}
         about["excerpt"] = mask(cast(str, batch.column("text")[row].as_py()), found)[:EXCERPT]
         reasons += [about | {"rule": name, "value": value, "threshold": bound} for name, value, bound in why]
+    cuts = _cuts(signals, curation)
+    lost: Counter[str] = Counter()
+    for row in [row for row in staying if cuts[row]]:
+        text = cast(str, batch.column("text")[row].as_py())
+        if edited(text, cuts[row]).strip():
+            lost["spans"] += len(cuts[row])
+            lost["bytes"] += len(text.encode()) - len(edited(text, cuts[row]).encode())
+            continue
+        staying.remove(row)
+        verdicts[row] = "cut"
+        about = {"row": row, "id": ids[row], "source": sources[row], "stage": "cut", "duplicate_of": None}
+        about |= {"excerpt": mask(text, spans[row])[:EXCERPT], "rule": "nothing left after cut"}
+        reasons.append(about | {"value": None, "threshold": None})
+    reasons.sort(key=lambda reason: cast(int, reason["row"]))
     original = batch.take(pa.array(staying, pa.int64()))
-    kept_spans = [spans[row] for row in staying]
-    survivors = _masked(original, kept_spans)
+    kept_spans = [_outside(spans[row], cuts[row]) for row in staying]
+    kept_cuts = [cuts[row] for row in staying]
+    marked = [[(s.start, s.end, f"|||{s.kind}|||") for s in found] for found in kept_spans]
+    survivors = _edited(original, [cut + mark for cut, mark in zip(kept_cuts, marked, strict=True)])
+    original = _edited(original, kept_cuts)
     pieces = [method.sign(survivors) for method in curation.piece_methods]
     masked_spans = np.zeros(len(ids), np.int32)
     masked_spans[staying] = [len(found) for found in kept_spans]
@@ -131,6 +152,7 @@ def judge(batch: pa.RecordBatch, curation: Curation, signals: pa.RecordBatch | N
         keys=[*(m.sign(original) for m in curation.document_methods), *(p.keys for p in pieces)],
         counts=[*(None for _ in curation.document_methods), *(p.counts for p in pieces)],
         masked=Counter(span.kind for found in kept_spans for span in found),
+        cut=lost,
     )
 
 
@@ -157,6 +179,7 @@ def write_judged(
             books.documents += one.rows.num_rows
             books.survivors += one.survivors.num_rows
             books.masked += one.masked
+            books.cut += one.cut
             books.masked_documents += int(np.count_nonzero(one.rows.column("masked_spans").to_numpy()))
             if progress is not None:
                 progress(int(one.rows.column("size").to_numpy().sum()))
@@ -165,6 +188,7 @@ def write_judged(
         "survivors": books.survivors,
         "masked": dict(sorted(books.masked.items())),
         "masked_documents": books.masked_documents,
+        "cut": {"spans": books.cut["spans"], "bytes": books.cut["bytes"]},
     }
 
 
@@ -205,12 +229,36 @@ class _Numbers:
             self.files[name].write(np.ascontiguousarray(values).tobytes())
 
 
-def _masked(batch: pa.RecordBatch, spans: list[list[Span]]) -> pa.RecordBatch:
-    if not any(spans):
+def edited(text: str, edits: list[Edit]) -> str:
+    """`text` with every span of characters replaced; where spans overlap, what an earlier one took is gone."""
+    parts, at = [], 0
+    for start, end, replacement in sorted(edits):
+        if end > at:
+            parts += [text[at : max(at, start)], replacement]
+            at = end
+    return "".join([*parts, text[at:]])
+
+
+def _edited(batch: pa.RecordBatch, edits: list[list[Edit]]) -> pa.RecordBatch:
+    if not any(edits):
         return batch
     texts = strings(batch, "text")
-    column = pa.array([mask(text, found) for text, found in zip(texts, spans, strict=True)], pa.large_string())
+    column = pa.array([edited(text, found) for text, found in zip(texts, edits, strict=True)], pa.large_string())
     return batch.set_column(DOCUMENT.get_field_index("text"), DOCUMENT.field("text"), column)
+
+
+def _cuts(signals: pa.RecordBatch, curation: Curation) -> list[list[Edit]]:
+    """What is cut out of every document."""
+    found: list[list[Edit]] = [[] for _ in range(signals.num_rows)]
+    for cut in curation.cut:
+        for row, spans in enumerate(signals.column(cut.signal).to_pylist()):
+            found[row] += [(s["start"], s["end"], "") for s in spans or () if s["score"] >= cut.minimum_score]
+    return found
+
+
+def _outside(spans: list[Span], cuts: list[Edit]) -> list[Span]:
+    """The spans that no cut touches."""
+    return [span for span in spans if not any(start < span.end and span.start < end for start, end, _ in cuts)]
 
 
 def _identities(ids: list[str], sources: list[str]) -> npt.NDArray[np.uint64]:

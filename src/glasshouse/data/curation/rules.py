@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +25,10 @@ from glasshouse.store.configuration import Config
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
+
+
+class RuleSyntaxError(ValueError):
+    """A text that is not a rule, or a name that is no set of rules."""
 
 
 class UnknownSignalError(ValueError):
@@ -70,6 +76,18 @@ class Failure(NamedTuple):
     rule: str
     value: float
     threshold: float
+
+
+def rule(text: str) -> Rule:
+    """A rule as it is written: `word_count < 50`. Raises `RuleSyntaxError`."""
+    found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*", text)
+    try:
+        if found is None:
+            raise ValueError
+        return Rule(signal=found[1], operator=found[2], threshold=float(found[3]))
+    except ValueError:
+        message = f"{text!r} is not a rule: write SIGNAL OPERATOR NUMBER, e.g. word_count < 50 (one of > >= < <= == !=)"
+        raise RuleSyntaxError(message) from None
 
 
 def check_rules(rules: SourceRules | RuleSet, schema: pa.Schema | None = None) -> None:
@@ -195,3 +213,50 @@ dolma_rules = SourceRules(
     by_source=dict.fromkeys(CODE_SOURCES, dolma_code_rules) | dict.fromkeys(MARKUP_SOURCES, dolma_markup_rules),
 )
 """Code sources by the code rules, documentation by the markup rules, every other source by the web rules."""
+
+RULES: dict[str, SourceRules | RuleSet] = {
+    "dolma": dolma_rules,
+    "dolma_web": dolma_web_rules,
+    "dolma_markup": dolma_markup_rules,
+    "dolma_code": dolma_code_rules,
+    "no_punctuation": no_punctuation_rules,
+}
+"""The published sets of rules by name."""
+
+
+def rules_named(name: str, more: Sequence[str] = ()) -> SourceRules | RuleSet | None:
+    """A published set of rules, or one from a file with a rule per line (`#` begins a comment); `none` is no rules.
+
+    Args:
+        name: one of `RULES`, "none", or a file.
+        more: rules to add to every set.
+
+    Raises:
+        RuleSyntaxError: naming the line that is not a rule, or the sets there are.
+    """
+    added = tuple(rule(text) for text in more)
+    if name in RULES:
+        return with_rules(RULES[name], added)
+    if name == "none":
+        return RuleSet(name="given", rules=added) if added else None
+    path = Path(name)
+    if not path.is_file():
+        raise RuleSyntaxError(f"no rules are called {name!r}: there are {', '.join(RULES)}, none, or give a file")
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line.partition("#")[0].strip()
+        try:
+            found += [rule(text)] if text else []
+        except RuleSyntaxError as error:
+            raise RuleSyntaxError(f"{path} line {number}: {error}") from None
+    return RuleSet(name=path.stem, rules=(*found, *added))
+
+
+def with_rules(rules: SourceRules | RuleSet, added: tuple[Rule, ...]) -> SourceRules | RuleSet:
+    """`rules` with more of them in every set."""
+    if not added:
+        return rules
+    if isinstance(rules, RuleSet):
+        return RuleSet(name=f"{rules.name} and given", rules=rules.rules + added)
+    by_source = {source: with_rules(rule_set, added) for source, rule_set in rules.by_source.items()}
+    return SourceRules(default=with_rules(rules.default, added), by_source=by_source)

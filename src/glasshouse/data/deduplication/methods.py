@@ -105,6 +105,11 @@ class MinHash(Config):
         return numbers[0] | np.uint64(1), numbers[1]
 
 
+def method(name: str) -> Any:
+    """A method with its default settings, by name."""
+    return {"exact": exact, "minhash": minhash}[name]()
+
+
 def exact() -> Exact:
     """Remove documents whose text is equal to an earlier one's, byte for byte."""
     return Exact()

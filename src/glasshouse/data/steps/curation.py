@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from glasshouse.data.curation.configuration import Curation
+from glasshouse.data.curation.configuration import Curation, CutSpans
 from glasshouse.data.curation.curate import curate as curate_documents
 from glasshouse.data.curation.rules import RuleSet, SourceRules, dolma_rules
+from glasshouse.data.deduplication.keys import DocumentMethod, PieceMethod
 from glasshouse.data.deduplication.methods import exact, minhash
 from glasshouse.data.executor import Threads
 from glasshouse.data.signals.families import default_families, signals_of
@@ -21,9 +22,9 @@ from glasshouse.store.step import Run, step
 
 
 @step()
-def measure_signals(run: Run, documents: Documents, families: Sequence[Config] = ()) -> Signals:
+def measure_signals(run: Run, documents: Documents, families: Sequence[Family] = ()) -> Signals:
     """Measure every document once; thresholds are chosen later, from the columns."""
-    chosen = cast("tuple[Family, ...]", tuple(families)) or default_families()
+    chosen = tuple(families) or default_families()
     with run.bar("measuring", documents.manifest["measurements"]["bytes"]) as bar:
         about = measure_directory(
             documents.inputs(), run.output, chosen, executor=Threads(usable_cores()), work=run.scratch / "signals",
@@ -39,13 +40,21 @@ def curate(
     documents: Documents,
     keep: SourceRules | RuleSet | None = dolma_rules,
     mask: PiiMasking | None = pii,
-    deduplicate: Sequence[Config] = (exact(), minhash()),
-    families: Sequence[Config] = (),
+    cut: Sequence[CutSpans] = (),
+    deduplicate: Sequence[DocumentMethod | PieceMethod] = (exact(), minhash()),
+    families: Sequence[Family] = (),
     signals: Signals | None = None,
     seed: int = 0,
 ) -> Corpus:
     """Measure every document, remove what the rules name, mask personal information, remove duplicates."""
-    curation = Curation(keep=keep, mask=mask, deduplicate=tuple(deduplicate), families=tuple(families), seed=seed)
+    curation = Curation(
+        keep=keep,
+        mask=mask,
+        cut=tuple(cut),
+        deduplicate=cast("tuple[Config, ...]", tuple(deduplicate)),
+        families=cast("tuple[Config, ...]", tuple(families)),
+        seed=seed,
+    )
     with run.bar("curating", documents.manifest["measurements"]["bytes"]) as bar:
         summary = curate_documents(
             documents.inputs(), run.output, curation, executor=Threads(usable_cores()), work=run.scratch / "curation",

@@ -1,0 +1,248 @@
+"""Commands that make a corpus from raw documents: signals, curate, dedupe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from glasshouse.data.executor import Executor
+    from glasshouse.data.sources.inputs import InputShard
+
+PATHS = click.argument("paths", nargs=-1, required=True)
+OUT = click.option("--out", required=True, type=click.Path(file_okay=False), help="A new directory to write into.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+
+
+def on_workers(command: Any) -> Any:
+    """The options that say where the work is done."""
+    for option in (
+        click.option("--workers", type=click.IntRange(min=1), help="Threads, or tasks on Ray; every core by default."),
+        click.option("--ray", "on_ray", is_flag=True, help="Run on Ray: a local one, or the cluster at --ray-address."),
+        click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster, e.g. auto or ray://host:10001."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def executor_of(workers: int | None, on_ray: bool, ray_address: str | None) -> Iterator[Executor]:
+    """Threads of this process, or Ray for as long as the command runs."""
+    from glasshouse.data.executor import RayTasks, Threads
+    from glasshouse.store.environment import usable_cores
+
+    count = workers or usable_cores()
+    if on_ray or ray_address:
+        with RayTasks(count, ray_address) as cluster:
+            yield cluster
+    else:
+        yield Threads(count)
+
+
+@contextmanager
+def shown(description: str, shards: Sequence[InputShard], quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar over bytes of text, when somebody looks; the total is known where files are not compressed."""
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+
+    from glasshouse.console import ConsoleReporter
+
+    plain = all(not shard.path.endswith((".gz", ".zst", ".bz2", ".parquet")) for shard in shards)
+    total = float(sum(shard.size for shard in shards)) if plain else None
+    with ConsoleReporter(Console(stderr=True)) as reporter, reporter.bar(description, total) as bar:
+        yield bar.advance
+
+
+@click.command()
+@PATHS
+@OUT
+@click.option("--families", metavar="NAMES", help="Families of signals, separated by commas (see --list).")
+@click.option("--list", "list_families", is_flag=True, is_eager=True, expose_value=False,
+              callback=lambda context, _, wanted: print_families(context) if wanted else None,
+              help="List the families and their columns, and leave.")  # fmt: skip
+@on_workers
+@JSON
+def signals(
+    paths: tuple[str, ...],
+    out: str,
+    families: str | None,
+    workers: int | None,
+    on_ray: bool,
+    ray_address: str | None,
+    as_json: bool,
+) -> None:
+    """Measure every document of PATHS once, into columns.
+
+    PATHS are files, directories, patterns or URLs. Thresholds are chosen later (`curate --signals`, `mix`, `whatif`).
+    A killed run goes on where it stopped.
+    """
+    from glasshouse.data.signals.measuring import measure_signals
+    from glasshouse.data.sources.inputs import plan_inputs
+
+    chosen = families_of(families)
+    shards = plan_inputs(list(paths))
+    with executor_of(workers, on_ray, ray_address) as executor, shown("measuring", shards, as_json) as progress:
+        about = measure_signals(shards, out, chosen, executor=executor, progress=progress)
+    if as_json:
+        click.echo(json.dumps(about))
+        return
+    click.echo(
+        f"{about['documents']:,} documents, {about['bytes'] / 1e6:.1f} MB of text, {len(about['columns'])} columns"
+    )
+    if about["quarantined"]:
+        click.echo(f"{about['quarantined']:,} records in quarantine: {out}/quarantine.jsonl")
+    click.echo(f"columns in {out}; next: glasshouse curate … --signals {out}")
+
+
+@click.command()
+@PATHS
+@OUT
+@click.option("--rules", default="dolma", show_default=True, metavar="NAME|FILE",
+              help="A named set of rules, 'none', or a file with one rule per line: word_count < 50.")  # fmt: skip
+@click.option("--remove", multiple=True, metavar="RULE", help="One more rule, e.g. 'word_count < 50'; may be repeated.")
+@click.option("--dedupe", default="exact,minhash", show_default=True, metavar="METHODS",
+              help="Methods in their order, separated by commas, or 'none'.")  # fmt: skip
+@click.option("--cut", multiple=True, metavar="COLUMN[>=SCORE]", help="Cut the spans of a column out of what is kept.")
+@click.option("--mask/--no-mask", default=True, show_default=True, help="Mask personal information.")
+@click.option(
+    "--families", metavar="NAMES", help="Families of signals, separated by commas (`glasshouse signals --list`)."
+)
+@click.option("--signals", "measured", type=click.Path(exists=True, file_okay=False),
+              help="Signals measured before from the same files: nothing is measured again.")  # fmt: skip
+@on_workers
+@JSON
+def curate(
+    paths: tuple[str, ...],
+    out: str,
+    rules: str,
+    remove: tuple[str, ...],
+    dedupe: str,
+    cut: tuple[str, ...],
+    mask: bool,
+    families: str | None,
+    measured: str | None,
+    workers: int | None,
+    on_ray: bool,
+    ray_address: str | None,
+    as_json: bool,
+) -> None:
+    """Make a corpus of PATHS: measure, remove by rules, mask, remove duplicates; every removal has its reason.
+
+    The result is the same, byte for byte, with any number of workers, on Ray, and after a kill.
+    """
+    from glasshouse.data.curation.configuration import Curation
+    from glasshouse.data.curation.rules import rules_named
+    from glasshouse.data.signals.pii import pii
+
+    curation = Curation(
+        keep=rules_named(rules, remove),
+        mask=pii if mask else None,
+        cut=tuple(cut_of(text) for text in cut),
+        deduplicate=methods_of(dedupe),
+        families=families_of(families) or (),
+    )
+    run_curation(paths, out, curation, measured, (workers, on_ray, ray_address), as_json)
+
+
+@click.command()
+@PATHS
+@OUT
+@click.option("--by", default="exact", show_default=True, metavar="METHODS", help="Methods in their order, by commas.")
+@on_workers
+@JSON
+def dedupe(
+    paths: tuple[str, ...],
+    out: str,
+    by: str,
+    workers: int | None,
+    on_ray: bool,
+    ray_address: str | None,
+    as_json: bool,
+) -> None:
+    """Remove duplicates from PATHS and nothing else: documents, addresses, paragraphs, n-grams.
+
+    The first of a group stays: the smallest file, then the smallest row, whatever the number of workers.
+    """
+    from glasshouse.data.curation.configuration import Curation
+
+    curation = Curation(keep=None, mask=None, deduplicate=methods_of(by))
+    run_curation(paths, out, curation, None, (workers, on_ray, ray_address), as_json)
+
+
+def run_curation(
+    paths: tuple[str, ...], out: str, curation: Any, measured: str | None, where: tuple[Any, ...], as_json: bool
+) -> None:
+    """Curate and tell what happened."""
+    from dataclasses import asdict
+
+    from glasshouse.data.curation.curate import curate as curate_documents
+    from glasshouse.data.sources.inputs import plan_inputs
+
+    curation.check()
+    shards = plan_inputs(list(paths))
+    with executor_of(*where) as executor, shown("curating", shards, as_json) as progress:
+        summary = curate_documents(shards, out, curation, executor=executor, signals=measured, progress=progress)
+    if as_json:
+        click.echo(json.dumps(asdict(summary)))
+        return
+    click.echo(f"{summary.input:,} records in")
+    for name, tally in summary.stages.items():
+        click.echo(f"  {tally.documents:>12,}  removed by {name} ({tally.bytes / 1e6:.1f} MB)")
+    if summary.quarantined:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in summary.quarantine_reasons.items())
+        click.echo(f"  {summary.quarantined:>12,}  in quarantine ({reasons})")
+    click.echo(f"  {summary.kept.documents:>12,}  kept ({summary.kept.bytes / 1e6:.1f} MB)")
+    if summary.masked_documents:
+        click.echo(
+            f"{sum(summary.masked_spans.values()):,} personal spans masked in {summary.masked_documents:,} documents"
+        )
+    for name, count in summary.cut_spans.items():
+        click.echo(f"{count:,} spans cut by {name} ({summary.cut_bytes[name] / 1e6:.1f} MB)")
+    click.echo(f"corpus in {out}; next: glasshouse whatif {out}, explain {out} ID, datasheet {out}")
+
+
+def families_of(names: str | None) -> tuple[Any, ...] | None:
+    """Families of signals by their names."""
+    from glasshouse.data.signals.families import family
+
+    return None if names is None else tuple(family(name.strip()) for name in names.split(",") if name.strip())
+
+
+def methods_of(names: str) -> tuple[Any, ...]:
+    """Methods of de-duplication by their names."""
+    from glasshouse.data.deduplication.methods import method
+
+    return () if names == "none" else tuple(method(name.strip()) for name in names.split(",") if name.strip())
+
+
+def cut_of(text: str) -> Any:
+    """`toxic_spans>=0.4` or `toxic_spans` (then every span)."""
+    from glasshouse.data.curation.configuration import CutSpans
+
+    name, at_least, score = text.partition(">=")
+    try:
+        return CutSpans(signal=name.strip(), minimum_score=float(score) if at_least else 0.0)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not COLUMN or COLUMN>=SCORE", param_hint="--cut") from None
+
+
+def print_families(context: click.Context) -> None:
+    """Every family with its columns, or what is missing to use it."""
+    from glasshouse.data.signals.families import FAMILIES, family
+
+    for name in sorted(FAMILIES):
+        click.echo(click.style(name, bold=True))
+        try:
+            columns = family(name).signals
+        except (ValueError, ImportError) as error:
+            click.echo(f"  {error}")
+            continue
+        for signal in columns:
+            click.echo(f"  {signal.name:<52} {signal.unit:<12} {signal.doc}")
+    context.exit()

@@ -1,0 +1,161 @@
+"""Curate text as Dolma was curated, and find out what each filter and each source is worth (arXiv 2402.00159).
+
+The paper trains 1.2-billion-parameter models on 150 billion tokens for every choice of data; here every choice gets a
+transformer of 0.4 million parameters, half a million tokens and several seeds, and the text is what every machine with
+Python has: prose (docstrings, manuals, READMEs) with pages of stray code among it for the web, source code, and
+reference documentation. What is compared is the order of the choices, not the paper's numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import pyarrow as pa
+
+from glasshouse.data.curation.configuration import CutSpans
+from glasshouse.data.curation.rules import RuleSet, dolma_web_rules
+from glasshouse.data.deduplication.keys import DocumentMethod, PieceMethod
+from glasshouse.data.deduplication.methods import exact, minhash
+from glasshouse.data.document import DOCUMENT, is_selected
+from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.signals.families import family
+from glasshouse.data.sources.installed import InstalledText
+from glasshouse.data.sources.paragraphs import unwrap
+from glasshouse.data.sources.topics import TOPICS_FILE
+from glasshouse.data.steps import Corpus, Documents, Tokenizer, curate, installed_text, tokenize, train_tokenizer
+from glasshouse.data.writing import write_documents
+from glasshouse.evaluation.comparison import Comparison
+from glasshouse.evaluation.steps import Evaluation, evaluate
+from glasshouse.language.model import LanguageModel
+from glasshouse.language.steps import pretrain
+from glasshouse.nn.configuration import olmo
+from glasshouse.store.claims import Measures, Verdict, above, claim
+from glasshouse.store.recipe import recipe
+from glasshouse.store.step import Run, step
+from glasshouse.training.configuration import Training
+
+Part = Literal["web", "code", "reference", "held out prose", "held out code", "held out reference"]
+HELD_OUT = 0.1
+STRAY_CODE = 0.4
+"""Share of the packages' source files that stand among the web pages; the others are the source `code`."""
+LEAST_WORDS = 12
+
+
+@step()
+def part_of(run: Run, documents: Documents, part: Part) -> Documents:
+    """One source of the mixture, or texts that no model is trained on.
+
+    Held out prose is the running text of the interpreter's reference manual; no part of the manual is trained on.
+    """
+    found = {"documents": 0, "bytes": 0}
+
+    def rows() -> list[pa.RecordBatch]:
+        chosen = []
+        for batch in documents.batches():
+            kept = [row for row in map(_row_of(part), batch.to_pylist()) if row is not None and row["text"].strip()]
+            found["documents"] += len(kept)
+            found["bytes"] += sum(len(row["text"].encode()) for row in kept)
+            chosen.append(pa.RecordBatch.from_pylist(kept, schema=DOCUMENT))
+        return [batch for batch in chosen if batch.num_rows]
+
+    write_documents(rows(), run.output / "documents-00000.parquet")
+    Quarantine(run.output / "quarantine.jsonl").close()
+    run.measure(**found, seen=found["documents"], quarantined=0)
+    return Documents(run.output)
+
+
+def _row_of(part: Part) -> Callable[[dict[str, str]], dict[str, str] | None]:
+    def choose(row: dict[str, str]) -> dict[str, str] | None:
+        source, text = row["source"], row["text"]
+        manual = TOPICS_FILE in str(row["origin"])
+        is_code = source in ("packages", "stdlib")
+        stray = source == "packages" and is_selected(row["id"], STRAY_CODE, use="stray code")
+        aside = is_selected(row["id"], HELD_OUT, use="held out of the mixture")
+        if manual or part == "held out prose":
+            return row | {"text": running_text(unwrap(text))} if manual and part == "held out prose" else None
+        if part == "web" and (stray or source == "docstrings"):
+            return row | {"text": text if stray else unwrap(text), "source": "web"}
+        if part.endswith("code") and is_code and not stray and aside == part.startswith("held"):
+            return row | {"source": "code"}
+        if part.endswith("reference") and source in ("documentation", "metadata") and aside == part.startswith("held"):
+            return row | {"text": unwrap(text), "source": "reference"}
+        return None
+
+    return choose
+
+
+def running_text(text: str) -> str:
+    """The lines that are sentences of some length."""
+    return "\n".join(line for line in text.split("\n") if len(line.split()) >= LEAST_WORDS and line.endswith("."))
+
+
+@recipe
+def dolma(tokens: int = 500_000, seeds: int = 3, megabytes: float = 60) -> Evaluation:
+    """Curate text as Dolma was curated, and find out what each filter and each source is worth.
+
+    Args:
+        tokens: training tokens of every model.
+        seeds: models per choice of filters.
+        megabytes: text to start from.
+    """
+    everything = installed_text(InstalledText(megabytes=megabytes))
+    web = part_of(everything, "web")
+    gopher, no_punctuation = dolma_web_rules, (CutSpans(signal="lines_with_no_ending_punctuation_spans"),)
+    filtered = {
+        "raw": choice(web),
+        "Gopher": choice(web, gopher),
+        "NoPunc": choice(web, cut=no_punctuation),
+        "Gopher + NoPunc": choice(web, gopher, no_punctuation),
+        "Gopher + NoPunc + dedup": choice(web, gopher, no_punctuation, [exact(), minhash()]),
+    }
+    tokenizer = train_tokenizer(filtered["raw"], vocabulary=4096)
+    prose = tokenize(part_of(everything, "held out prose"), tokenizer, holdout=0)
+    arms = {
+        name: [grown(corpus, tokenizer, tokens, seed) for seed in range(seeds)] for name, corpus in filtered.items()
+    }
+    return evaluate(
+        arms["Gopher + NoPunc + dedup"][0],
+        [Comparison("filters", arms, {"prose": prose.train})],
+        claims=[filters_compound, every_filter_helps],
+    )
+
+
+def choice(
+    web: Documents,
+    keep: RuleSet | None = None,
+    cut: Sequence[CutSpans] = (),
+    deduplicate: Sequence[DocumentMethod | PieceMethod] = (),
+) -> Corpus:
+    """One choice of filters."""
+    families = (family("core"), family("random"), family("c4_lines"))
+    return curate(web, keep=keep, mask=None, cut=cut, deduplicate=deduplicate, families=families)
+
+
+def grown(corpus: Documents, tokenizer: Tokenizer, tokens: int, seed: int) -> LanguageModel:
+    """A small model trained on a corpus: the same settings for every choice of data."""
+    shards = tokenize(corpus, tokenizer, holdout=0.02)
+    training = Training(
+        tokens=tokens, batch_size=8, micro_batch_size=4, seed=seed, learning_rate=8e-3, warmup=0.05, final_fraction=0,
+        compile=False, checkpoint_every=1000, validate_every=1000,
+    )  # fmt: skip
+    return pretrain(shards, olmo(depth=2), training)
+
+
+@claim(
+    "Quality filters compound: raw text, Gopher's rules, C4's punctuation rule, both, and both with de-duplication are "
+    "each better than the one before, for every seed.",
+    "2402.00159, figures 2 and 4",
+)
+def filters_compound(measures: Measures) -> Verdict:
+    chain = ("raw", "Gopher", "NoPunc", "Gopher + NoPunc", "Gopher + NoPunc + dedup")
+    saved = [measures[f"filters/{a} over {b}/prose"] for a, b in itertools.pairwise(chain)]
+    return above(min(saved), 0, " bits/byte")
+
+
+@claim("Every quality filter beats unfiltered text by more than the spread over seeds.", "2402.00159, figure 2")
+def every_filter_helps(measures: Measures) -> Verdict:
+    gains = [measures["filters/raw/prose"] - measures[f"filters/{name}/prose"] for name in ("Gopher", "NoPunc")]
+    spread = max(measures[f"filters/{name}/prose/spread"] for name in ("raw", "Gopher", "NoPunc"))
+    return above(min(gains), spread, " bits/byte")

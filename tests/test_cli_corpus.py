@@ -1,0 +1,81 @@
+"""The commands that make a corpus, as a person types them."""
+
+import json
+import random
+
+import pytest
+from click.testing import CliRunner
+
+from glasshouse.cli import cli
+
+WORDS = "the of and that river window market garden letter engine village summer winter doctor".split()  # noqa: SIM905
+
+
+def prose(seed):
+    draw = random.Random(seed)
+    return " ".join(draw.choice(WORDS) + str(draw.randrange(50)) * draw.randrange(2) for _ in range(90)) + " to be."
+
+
+@pytest.fixture
+def raw(tmp_path):
+    rows = [{"id": f"d{i}", "text": prose(i), "source": "web"} for i in range(12)]
+    rows[3]["text"] = rows[1]["text"]
+    rows[7]["text"] = "too short"
+    (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n")
+    return tmp_path / "raw.jsonl"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_signals_then_curate_with_them(raw, tmp_path):
+    done = invoke("signals", raw, "--out", tmp_path / "s", "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert "12 documents" in done.output
+    assert "1 records in quarantine" in done.output
+    done = invoke("curate", raw, "--out", tmp_path / "c", "--signals", tmp_path / "s", "--json")
+    summary = json.loads(done.stdout)
+    assert summary["kept"]["documents"] == 10
+    assert {name: tally["documents"] for name, tally in summary["stages"].items()} == {"exact": 1, "rules": 1}
+    assert summary["quarantine_reasons"] == {"invalid_json": 1}
+
+
+def test_rules_from_a_file_and_from_the_line(raw, tmp_path):
+    (tmp_path / "mine.rules").write_text("# short ones\nword_count < 5\n\n")
+    done = invoke("curate", raw, "--out", tmp_path / "c", "--rules", tmp_path / "mine.rules", "--dedupe", "none",
+                  "--remove", "word_count > 100000", "--json")  # fmt: skip
+    assert json.loads(done.stdout)["rules"].keys() == {"word_count < 5"}
+
+
+def test_dedupe_does_nothing_else(raw, tmp_path):
+    done = invoke("dedupe", raw, "--out", tmp_path / "c", "--by", "exact", "--json")
+    assert {name: tally["documents"] for name, tally in json.loads(done.stdout)["stages"].items()} == {"exact": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("curate", "RAW", "--remove", "word_cuont < 5"), "word_count"),
+        (("curate", "RAW", "--remove", "word_count less 5"), "is not a rule"),
+        (("curate", "RAW", "--rules", "dolmo"), "no rules are called 'dolmo'"),
+        (("curate", "RAW", "--dedupe", "exakt"), "exact"),
+        (("curate", "RAW", "--families", "cor"), "did you mean core"),
+        (("curate", "RAW", "--cut", "word_count"), "not a measured column of spans"),
+        (("curate", "nowhere/*.jsonl",), "matches no file"),
+        (("signals", "RAW", "--families", "core,core"), "both make a column"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_before_anything_is_written(raw, tmp_path, arguments, told):
+    given = [raw if argument == "RAW" else argument for argument in arguments]
+    done = invoke(*given, "--out", tmp_path / "c")
+    assert done.exit_code != 0
+    assert told in f"{done.output} {done.exception}"
+    assert not (tmp_path / "c" / "summary.json").exists()
+
+
+def test_families_are_listed_with_their_columns():
+    done = invoke("signals", "--list")
+    assert done.exit_code == 0, done.output
+    assert "core" in done.output
+    assert "fraction_of_words_with_alpha_character" in done.output
