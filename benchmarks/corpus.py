@@ -34,7 +34,11 @@ def texts(megabytes: float, prose: list[Path]) -> Iterator[tuple[str, str, str]]
                     for key in ("text", "en", "fr"):
                         if len(row.get(key) or "") >= 200:
                             left -= len(row[key].encode())
-                            yield f"{folder.name}/{file.relative_to(folder)}/{number}/{key}", f"prose-{file.name.split('.')[0]}", row[key]
+                            yield (
+                                f"{folder.name}/{file.relative_to(folder)}/{number}/{key}",
+                                f"prose-{file.name.split('.')[0]}",
+                                row[key],
+                            )
     roots = [Path(sysconfig.get_paths()[name]) for name in ("purelib", "stdlib")] + [Path("/usr/share/doc")]
     seen: set[bytes] = set()
     half = {"code": left / 2, "docs": left / 2}

@@ -105,7 +105,8 @@ def digest(directory: Path) -> str:
 def synthetic(out: Path, gigabytes: float) -> None:
     """Documents of random words with planted duplicates, in plain JSON Lines, half of it in one file."""
     draw = random.Random(0)
-    words = [f"{draw.choice('bcdfghklmnprstvw')}{draw.choice('aeiou')}{number:x}" for number in range(30_000)]
+    syllables = [a + b for a in "bcdfghklmnprstvw" for b in "aeiou"]
+    words = ["".join(draw.choices(syllables, k=draw.randrange(1, 5))) for _ in range(30_000)]
     words += ["the", "of", "and", "that", "have", "with", "be", "to"] * 1500
     pieces = [" ".join(draw.choices(words, k=draw.randrange(8, 30))) + "." for _ in range(40_000)]
     out.mkdir(parents=True)

@@ -8,7 +8,7 @@ import sys
 import click
 
 import glasshouse
-from glasshouse.cli import artifacts, corpus, models, recipes
+from glasshouse.cli import artifacts, corpus, describe, models, recipes
 from glasshouse.cli.options import CONTEXT
 from glasshouse.cli.recipes import recipe_command
 
@@ -28,6 +28,7 @@ def cli() -> None:
 for command in (
     recipes.run,
     *(corpus.signals, corpus.curate, corpus.dedupe),
+    *(describe.whatif, describe.explain, describe.datasheet),
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, artifacts.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report),
     *(models.generate, models.chat, models.trace),

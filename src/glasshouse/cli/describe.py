@@ -11,7 +11,7 @@ import click
 from glasshouse.cli.options import READS, existing_path
 
 if TYPE_CHECKING:
-    from glasshouse.data.curation.whatif import Correlation, Verdicts, WhatIf
+    from glasshouse.data.description.whatif import Correlation, Verdicts, WhatIf
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -44,11 +44,11 @@ def whatif(
     A rule removes the documents for which it holds, such as "word_count < 30": it replaces the threshold of the
     corpus's rule on the same signal, or is added to every source's rules. CORPUS: a directory, or an artifact.
     """
-    from glasshouse.data.curation.datasheet import write_whole
-    from glasshouse.data.curation.whatif import Verdicts, rules_only, what_if
-    from glasshouse.data.curation.whatif_page import whatif_page
-    from glasshouse.data.curation.whatif_rules import changed_rules, parse_rule, rules_of
-    from glasshouse.data.curation.whatif_table import SignalTable
+    from glasshouse.data.description.datasheet import write_whole
+    from glasshouse.data.description.whatif import Verdicts, rules_only, what_if
+    from glasshouse.data.description.whatif_page import whatif_page
+    from glasshouse.data.description.whatif_rules import changed_rules, parse_rule, rules_of
+    from glasshouse.data.description.whatif_table import SignalTable
 
     table = SignalTable(existing_path(location, corpus))
     if only:
@@ -80,8 +80,8 @@ def whatif(
 @READS
 def explain(corpus: str, identifier: str, source: str | None, as_json: bool, location: str) -> None:
     """Say why the document ID is in a CORPUS or is not: every signal, every rule, masks and duplicates."""
-    from glasshouse.data.curation import explain as room
-    from glasshouse.data.curation.explain_text import explanation_text
+    from glasshouse.data.description import explain as room
+    from glasshouse.data.description.explain_text import explanation_text
 
     found = room.explain(existing_path(location, corpus), identifier, source)
     click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else explanation_text(found))
@@ -104,8 +104,8 @@ def datasheet(
     contamination: str | None, diff: tuple[str, str] | None, as_json: bool, location: str,
 ) -> None:  # fmt: skip
     """Write the datasheet of a CORPUS: Markdown, HTML and Croissant metadata; or what changed between two versions."""
-    from glasshouse.data.curation import datasheet as room
-    from glasshouse.data.curation.datasheet_answers import answers_template, load_answers
+    from glasshouse.data.description import datasheet as room
+    from glasshouse.data.description.datasheet_answers import answers_template, load_answers
 
     if questions:
         click.echo(answers_template(), nl=False)
@@ -126,7 +126,7 @@ def datasheet(
 
 
 def _print_datasheet(sheet: Any, written: list[Path], as_json: bool) -> None:
-    from glasshouse.data.curation.croissant import croissant_problems
+    from glasshouse.data.description.croissant import croissant_problems
 
     problems = croissant_problems(sheet.metadata)
     if as_json:
@@ -143,8 +143,8 @@ def _print_datasheet(sheet: Any, written: list[Path], as_json: bool) -> None:
 
 
 def _write_difference(old: str, new: str, out: Path | None, as_json: bool) -> None:
-    from glasshouse.data.curation.datasheet import write_whole
-    from glasshouse.data.curation.difference import difference, difference_markdown
+    from glasshouse.data.description.datasheet import write_whole
+    from glasshouse.data.description.difference import difference, difference_markdown
 
     found = difference(old, new)
     text, values = difference_markdown(found), json.dumps(found.as_json(), indent=2, ensure_ascii=False) + "\n"
@@ -234,6 +234,6 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _safe(text: str) -> str:
-    from glasshouse.data.curation.explain_text import printable
+    from glasshouse.data.description.explain_text import printable
 
     return printable(text)

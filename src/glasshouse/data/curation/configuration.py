@@ -10,13 +10,14 @@ from pydantic import Field, SerializeAsAny
 from glasshouse.data.curation.rules import RuleSet, SourceRules, check_rules, dolma_rules
 from glasshouse.data.deduplication.keys import DocumentMethod, PieceMethod
 from glasshouse.data.deduplication.methods import exact, minhash
+from glasshouse.data.document import ORIGIN
 from glasshouse.data.signals.families import default_families, schema_of
 from glasshouse.data.signals.pii import PiiMasking, pii
 from glasshouse.data.signals.signal import SPANS, Family
 from glasshouse.store.configuration import Config
 
 KEPT = "kept"
-RESERVED = ("id", "source", "masked_spans", "verdict")
+RESERVED = ("id", "source", "origin", "masked_spans", "verdict")
 
 
 class EmptyCorpusError(ValueError):
@@ -75,11 +76,12 @@ class Curation(Config):
 
     @property
     def table_schema(self) -> pa.Schema:
-        """Columns of `signals-*.parquet`: the signals, how many spans are masked in the document, and its verdict:
-        "kept" or the stage that removed it (rules, pii, or the name of a method).
+        """Columns of `signals-*.parquet`: where a document came from, its signals, how many spans are masked in it, and its
+        verdict: "kept" or the stage that removed it (rules, pii, cut, or the name of a method).
         """
         ends = [pa.field("masked_spans", pa.int32()), pa.field("verdict", pa.string())]
-        return pa.schema([pa.field("id", pa.string()), pa.field("source", pa.string()), *self.signals, *ends])
+        starts = [pa.field("id", pa.string()), pa.field("source", pa.string()), pa.field("origin", ORIGIN)]
+        return pa.schema([*starts, *self.signals, *ends])
 
     @property
     def signals(self) -> pa.Schema:

@@ -29,15 +29,15 @@ class Decision:
     Attributes:
         repeated_ids: rows of the shard (of all its documents) whose id was seen before.
         stage: for every survivor the number of the method that removed it, or `STAYS`.
-        keeper: for every survivor its keeper as a number in `keeper_ids`, or -1.
-        keeper_ids: ids of the keepers that are named.
+        keeper: for every survivor its keeper as a number in `keepers`, or -1.
+        keepers: (id, source) of the keepers that are named.
         repeated_pieces: for every method on pieces, for every piece of every survivor: whether it occurred before.
     """
 
     repeated_ids: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int16]
     keeper: npt.NDArray[np.int64]
-    keeper_ids: list[str]
+    keepers: list[tuple[str, str]]
     repeated_pieces: list[npt.NDArray[np.bool_]] = field(default_factory=list)
 
 
@@ -69,7 +69,7 @@ def decide(folders: Sequence[Path], curation: Curation, executor: Executor) -> l
     for shard in range(len(folders)):
         part = slice(int(first[shard]), int(first[shard + 1]))
         wanted, places = np.unique(keeper[part], return_inverse=True)
-        known = [names.get(int(row), "") for row in wanted]
+        known = [names.get(int(row), ("", "")) for row in wanted]
         local = np.where(keeper[part] >= 0, places.reshape(-1), -1)
         decisions.append(Decision(repeated_ids[shard], stage[part], local, known, [flags[shard] for flags in pieces]))
     return decisions
@@ -126,17 +126,17 @@ def _ids(
     survivors: list[npt.NDArray[np.int64]],
     first: npt.NDArray[np.int64],
     wanted: npt.NDArray[np.int64],
-) -> dict[int, str]:
-    """Ids of survivors, by their number through the shards."""
-    found: dict[int, str] = {}
+) -> dict[int, tuple[str, str]]:
+    """(id, source) of survivors, by their number through the shards."""
+    found: dict[int, tuple[str, str]] = {}
     for shard, folder in enumerate(folders):
         low, high = np.searchsorted(wanted, first[shard]), np.searchsorted(wanted, first[shard + 1])
         here = wanted[low:high]
         if len(here):
             rows = survivors[shard][here - first[shard]]
-            batches = (batch.select(["id"]) for batch in stream(folder / "rows.arrow"))
-            ids = pa.Table.from_batches(batches).column("id").take(pa.array(rows))
-            found |= dict(zip(here.tolist(), ids.to_pylist(), strict=True))
+            batches = (batch.select(["id", "source"]) for batch in stream(folder / "rows.arrow"))
+            named = pa.Table.from_batches(batches).take(pa.array(rows)).to_pylist()
+            found |= {row: (name["id"], name["source"]) for row, name in zip(here.tolist(), named, strict=True)}
     return found
 
 

@@ -100,8 +100,8 @@ def _finish_batch(
     for row in np.flatnonzero(repeated).tolist():
         _put_aside(rows, row, quarantine)
     _count(rows, verdicts, repeated, explained, summary)
-    columns = [rows.column("id"), rows.column("source"), *measured.columns, rows.column("masked_spans"),
-               pa.array(verdicts, pa.string())]  # fmt: skip
+    where = [rows.column(name) for name in ("id", "source", "origin")]
+    columns = [*where, *measured.columns, rows.column("masked_spans"), pa.array(verdicts, pa.string())]
     signals.write(pa.RecordBatch.from_arrays(columns, schema=task.curation.table_schema).filter(pa.array(~repeated)))
     if explained:
         removed.write(pa.RecordBatch.from_pylist(explained, schema=REASONS).select(REMOVED.names))
@@ -125,15 +125,16 @@ def _later_removals(
     for place, row in enumerate(staying.tolist()):
         if repeated[row] or (stages[place] == STAYS and place not in emptied):
             continue
-        keeper = None
+        keeper: tuple[str | None, str | None] = (None, None)
         if stages[place] == STAYS:
             stage, rule = emptied[place], f"nothing left after {emptied[place]}"
         else:
             stage = task.curation.document_methods[stages[place]].name
-            rule, keeper = f"{stage} duplicate", task.decision.keeper_ids[keepers[place]]
+            rule, keeper = f"{stage} duplicate", task.decision.keepers[keepers[place]]
         found.append({
             "row": row, "id": rows.column("id")[row].as_py(), "source": rows.column("source")[row].as_py(),
-            "stage": stage, "rule": rule, "value": None, "threshold": None, "duplicate_of": keeper,
+            "stage": stage, "rule": rule, "value": None, "threshold": None, "duplicate_of": keeper[0],
+            "duplicate_of_source": keeper[1],
             "excerpt": cast(str, survivors.column("text")[place].as_py())[:EXCERPT],
         })  # fmt: skip
     return found

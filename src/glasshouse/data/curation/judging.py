@@ -2,7 +2,7 @@
 
 One shard of input becomes a folder of streams that run side by side, one Arrow record batch for each batch read:
 
-    rows.arrow        id, source, size and provisional verdict of every document
+    rows.arrow        id, source, origin, size and provisional verdict of every document
     signals.arrow     its signals
     removed.arrow     reasons of removals so far, with the row of the document in its batch
     survivors.arrow   the masked texts of those that are still in
@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from glasshouse.data.curation.configuration import KEPT, Curation
 from glasshouse.data.curation.rules import failed_rules
-from glasshouse.data.document import DOCUMENT, check_batch, strings, text_buffers
+from glasshouse.data.document import DOCUMENT, ORIGIN, check_batch, strings, text_buffers
 from glasshouse.data.signals.families import compute_signals
 from glasshouse.data.signals.pii import Span, mask, spans_of_batch
 from glasshouse.data.writing import disk_errors_named
@@ -39,6 +39,7 @@ Edit = tuple[int, int, str]
 _ROW: dict[str, pa.DataType] = {
     "id": pa.string(),
     "source": pa.string(),
+    "origin": ORIGIN,
     "size": pa.int64(),
     "masked_spans": pa.int32(),
     "verdict": pa.string(),
@@ -52,6 +53,7 @@ _REASON: dict[str, pa.DataType] = {
     "value": pa.float64(),
     "threshold": pa.float64(),
     "duplicate_of": pa.string(),
+    "duplicate_of_source": pa.string(),
     "excerpt": pa.string(),
 }
 REMOVED: pa.Schema = pa.schema(_REASON)
@@ -98,62 +100,68 @@ def judge(batch: pa.RecordBatch, curation: Curation, signals: pa.RecordBatch | N
     check_batch(batch)
     if signals is None:
         signals = compute_signals(batch, curation.measured)
-    ids, sources = strings(batch, "id"), strings(batch, "source")
-    sizes = np.diff(text_buffers(batch)[0])
-    failures = failed_rules(signals, sources, curation.keep) if curation.keep else [[] for _ in sources]
-    spans = spans_of_batch(batch) if curation.mask else [[] for _ in sources]
-    most = curation.mask.most_masked if curation.mask else 0
-    reasons: list[dict[str, Any]] = []
-    verdicts, staying = [], []
-    for row, (failed, found) in enumerate(zip(failures, spans, strict=True)):
-        stage = "rules" if failed else "pii" if len(found) > most else KEPT
-        verdicts.append(stage)
-        if stage == KEPT:
-            staying.append(row)
-            continue
-        rule = f"spans of personal information > {most}"
-        why = [(f.rule, f.value, f.threshold) for f in failed] or [(rule, float(len(found)), float(most))]
-        about = {"row": row, "id": ids[row], "source": sources[row], "stage": stage, "duplicate_of": None}
-        about["excerpt"] = mask(cast(str, batch.column("text")[row].as_py()), found)[:EXCERPT]
-        reasons += [about | {"rule": name, "value": value, "threshold": bound} for name, value, bound in why]
+    spans = spans_of_batch(batch) if curation.mask else [[] for _ in range(batch.num_rows)]
     cuts = _cuts(signals, curation)
-    lost: Counter[str] = Counter()
-    for row in [row for row in staying if cuts[row]]:
-        text = cast(str, batch.column("text")[row].as_py())
-        if edited(text, cuts[row]).strip():
-            lost["spans"] += len(cuts[row])
-            lost["bytes"] += len(text.encode()) - len(edited(text, cuts[row]).encode())
-            continue
-        staying.remove(row)
-        verdicts[row] = "cut"
-        about = {"row": row, "id": ids[row], "source": sources[row], "stage": "cut", "duplicate_of": None}
-        about |= {"excerpt": mask(text, spans[row])[:EXCERPT], "rule": "nothing left after cut"}
-        reasons.append(about | {"value": None, "threshold": None})
-    reasons.sort(key=lambda reason: cast(int, reason["row"]))
-    original = batch.take(pa.array(staying, pa.int64()))
-    kept_spans = [_outside(spans[row], cuts[row]) for row in staying]
-    kept_cuts = [cuts[row] for row in staying]
-    marked = [[(s.start, s.end, f"|||{s.kind}|||") for s in found] for found in kept_spans]
-    survivors = _edited(original, [cut + mark for cut, mark in zip(kept_cuts, marked, strict=True)])
-    original = _edited(original, kept_cuts)
+    verdicts, reasons = _verdicts(batch, signals, spans, cuts, curation)
+    staying = [row for row, verdict in enumerate(verdicts) if verdict == KEPT]
+    marks = {row: _outside(spans[row], cuts[row]) for row in staying}
+    whole = batch.take(pa.array(staying, pa.int64()))
+    unmasked = _edited(whole, [cuts[row] for row in staying])
+    survivors = _edited(
+        whole, [cuts[row] + [(s.start, s.end, f"|||{s.kind}|||") for s in marks[row]] for row in staying]
+    )
     pieces = [method.sign(survivors) for method in curation.piece_methods]
-    masked_spans = np.zeros(len(ids), np.int32)
-    masked_spans[staying] = [len(found) for found in kept_spans]
-    columns: list[pa.Array[Any]] = [
-        batch.column("id"), batch.column("source"), pa.array(sizes, pa.int64()), pa.array(masked_spans),
-        pa.array(verdicts, pa.string()),
-    ]  # fmt: skip
     return Judged(
-        rows=pa.RecordBatch.from_arrays(columns, schema=ROWS),
+        rows=_rows(batch, verdicts, [len(marks.get(row, ())) for row in range(batch.num_rows)]),
         signals=signals,
         reasons=pa.RecordBatch.from_pylist(reasons, schema=REASONS),
         survivors=survivors,
-        ids=_identities(ids, sources),
-        keys=[*(m.sign(original) for m in curation.document_methods), *(p.keys for p in pieces)],
-        counts=[*(None for _ in curation.document_methods), *(p.counts for p in pieces)],
-        masked=Counter(span.kind for found in kept_spans for span in found),
-        cut=lost,
+        ids=_identities(strings(batch, "id"), strings(batch, "source")),
+        keys=[*(method.sign(unmasked) for method in curation.document_methods), *(piece.keys for piece in pieces)],
+        counts=[*(None for _ in curation.document_methods), *(piece.counts for piece in pieces)],
+        masked=Counter(span.kind for found in marks.values() for span in found),
+        cut=Counter(spans=sum(len(cuts[row]) for row in staying), bytes=_bytes(whole) - _bytes(unmasked)),
     )
+
+
+def _verdicts(
+    batch: pa.RecordBatch,
+    signals: pa.RecordBatch,
+    spans: list[list[Span]],
+    cuts: list[list[Edit]],
+    curation: Curation,
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The stage that removes each document, or "kept", and the reasons."""
+    ids, sources, texts = strings(batch, "id"), strings(batch, "source"), batch.column("text")
+    failures = failed_rules(signals, sources, curation.keep) if curation.keep else [[] for _ in sources]
+    most = curation.mask.most_masked if curation.mask else 0
+    verdicts: list[str] = []
+    reasons: list[dict[str, Any]] = []
+    for row, failed in enumerate(failures):
+        why: list[tuple[str, float | None, float | None]] = [(f.rule, f.value, f.threshold) for f in failed]
+        stage = "rules"
+        if not why and len(spans[row]) > most:
+            stage, why = "pii", [(f"spans of personal information > {most}", float(len(spans[row])), float(most))]
+        if not why and cuts[row] and not edited(cast(str, texts[row].as_py()), cuts[row]).strip():
+            stage, why = "cut", [("nothing left after cut", None, None)]
+        verdicts.append(stage if why else KEPT)
+        if why:
+            about = {"row": row, "id": ids[row], "source": sources[row], "stage": stage}
+            about["excerpt"] = mask(cast(str, texts[row].as_py()), spans[row])[:EXCERPT]
+            reasons += [about | {"rule": rule, "value": value, "threshold": bound} for rule, value, bound in why]
+    return verdicts, reasons
+
+
+def _rows(batch: pa.RecordBatch, verdicts: list[str], masked: list[int]) -> pa.RecordBatch:
+    sizes = np.diff(text_buffers(batch)[0])
+    columns: list[pa.Array[Any]] = [batch.column(name) for name in ("id", "source", "origin")]
+    columns += [pa.array(sizes, pa.int64()), pa.array(masked, pa.int32()), pa.array(verdicts, pa.string())]
+    return pa.RecordBatch.from_arrays(columns, schema=ROWS)
+
+
+def _bytes(batch: pa.RecordBatch) -> int:
+    offsets, _ = text_buffers(batch)
+    return int(offsets[-1] - offsets[0])
 
 
 def write_judged(

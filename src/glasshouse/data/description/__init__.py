@@ -1,0 +1,1 @@
+"""Looking at a corpus: what other thresholds would do, why a document went, its datasheet, its differences."""

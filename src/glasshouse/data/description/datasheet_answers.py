@@ -1,0 +1,154 @@
+"""What only a person can say about a corpus: the questions of a datasheet (Gebru et al., arXiv 1803.09010), answered in
+a YAML or JSON file. What is not answered is marked "not stated"; nothing is invented.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import Field
+
+from glasshouse.store.configuration import Config
+
+QUESTIONS: dict[str, dict[str, str]] = {
+    "motivation": {
+        "purpose": "For what purpose was the corpus created?",
+        "creators": "Who created it, and on behalf of whom?",
+        "funding": "Who funded it?",
+    },
+    "composition": {
+        "instances": "What do the documents represent?",
+        "missing": "Is it a sample of something larger, and what is missing?",
+        "sensitive": "Does it hold confidential, offensive or otherwise sensitive text?",
+    },
+    "collection": {
+        "acquired": "How was the text acquired?",
+        "timeframe": "Over what time was it collected?",
+        "consent": "Were the authors told, and did they consent?",
+    },
+    "uses": {
+        "intended": "What is it meant for?",
+        "prior": "What has it been used for already?",
+        "unsuitable": "What should it not be used for?",
+    },
+    "distribution": {
+        "how": "How is it distributed, and to whom?",
+        "terms": "Under which terms of use?",
+        "restrictions": "Do export controls or third-party rights apply?",
+    },
+    "maintenance": {
+        "maintainer": "Who maintains it?",
+        "contact": "How can they be reached?",
+        "updates": "Will it be updated, and how are older versions kept?",
+        "takedown": "How can someone have a document removed?",
+    },
+    "legal": {
+        "review": "Was there an ethical or legal review?",
+        "personal_data": "On what basis is personal data processed?",
+        "copyright": "How are copyright and the wishes of publishers respected?",
+    },
+}
+"""Section -> name of an answer -> the question."""
+
+
+class AnswersError(ValueError):
+    """A file of answers cannot be used."""
+
+
+class Answers(Config):
+    """What a person says. `sections` holds the answers to `QUESTIONS`; the rest is metadata of the dataset.
+
+    Attributes:
+        license: best the URL of a known licence.
+        date_published: ISO date.
+        sections: section -> name -> answer.
+    """
+
+    name: str | None = None
+    version: str | None = None
+    description: str | None = None
+    license: str | None = None
+    url: str | None = None
+    creators: tuple[str, ...] = ()
+    date_published: str | None = None
+    citation: str | None = None
+    sections: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    def to(self, section: str, name: str) -> str | None:
+        """The answer to a question, if there is one."""
+        return self.sections.get(section, {}).get(name) or None
+
+
+def load_answers(path: str | Path) -> Answers:
+    """Answers from a YAML or JSON file: metadata and sections side by side at the top level.
+
+    Raises `AnswersError` for an unreadable file, an unknown name (with the nearest), or an answer that is not text.
+    """
+    import yaml
+
+    text = Path(path).read_bytes()
+    try:
+        values = orjson.loads(text) if str(path).endswith(".json") else yaml.safe_load(text)
+    except (orjson.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AnswersError(f"{path} is neither YAML nor JSON: {error}") from error
+    return answers_from(values if values is not None else {}, str(path))
+
+
+def answers_from(values: Any, origin: str = "the answers") -> Answers:
+    """Answers from plain values, checked. Raises `AnswersError`."""
+    if not isinstance(values, dict):
+        raise AnswersError(f"{origin} must hold names and answers, got a {type(values).__name__}")
+    metadata = [name for name in Answers.model_fields if name != "sections"]
+    known, sections = [*metadata, *QUESTIONS], {}
+    about: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise AnswersError(f"{origin}: nothing is called {name!r}; {_near(str(name), known)}")
+        if value is None or value == []:
+            continue
+        if name == "creators":
+            about[name] = tuple(str(one) for one in value) if isinstance(value, list) else (str(value),)
+        elif name in QUESTIONS:
+            if said := _section(name, value, origin):
+                sections[name] = said
+        else:
+            about[name] = _text(value, name, origin)
+    return Answers(**about, sections=sections)
+
+
+def answers_template() -> str:
+    """An empty YAML file of answers, with every question as a comment."""
+    lines = ["# What only a person can say about a corpus. Leave out what is not known.", ""]
+    lines += [
+        f"{name}: {'[]' if name == 'creators' else ''}".rstrip() for name in Answers.model_fields if name != "sections"
+    ]
+    for section, questions in QUESTIONS.items():
+        lines += ["", f"{section}:"]
+        for name, question in questions.items():
+            lines += [f"  # {question}", f"  {name}:"]
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str, value: Any, origin: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise AnswersError(f"{origin}: {name} must hold names and answers, got {value!r}")
+    for key in value:
+        if key not in QUESTIONS[name]:
+            raise AnswersError(
+                f"{origin}: {name} asks nothing called {key!r}; {_near(str(key), list(QUESTIONS[name]))}"
+            )
+    return {key: _text(said, f"{name}.{key}", origin) for key, said in value.items() if said is not None}
+
+
+def _text(value: Any, name: str, origin: str) -> str:
+    if isinstance(value, dict | list):
+        raise AnswersError(f"{origin}: {name} must be text, got {value!r}")
+    return str(value).strip()
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
