@@ -7,10 +7,11 @@ from click.testing import CliRunner
 
 from glasshouse.cli.describe import explain as command
 from glasshouse.data.corpus import CorpusDirectory
+from glasshouse.data.curation.configuration import RESERVED
 from glasshouse.data.curation.curate import curate
+from glasshouse.data.curation.rules import OPERATORS, dolma_rules
 from glasshouse.data.description.explain import AmbiguousDocumentError, UnknownDocumentError, explain
 from glasshouse.data.description.explain_text import explanation_text, printable
-from glasshouse.data.curation.rules import OPERATORS, dolma_rules
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.reading import read_documents
 
@@ -65,7 +66,7 @@ def test_every_signal_and_rule_is_there_with_its_source(home):
     found = explain(home, "short")
     schema = CorpusDirectory(home).signals().schema
     assert [signal.name for signal in found.signals] == [
-        n for n in schema.names if n not in ("id", "source", "verdict")
+        n for n in schema.names if n not in RESERVED
     ]
     values = {signal.name: signal.value for signal in found.signals}
     words = next(signal for signal in found.signals if signal.name == "word_count")

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from glasshouse.data.corpus import KEPT, CorpusDirectory
+from glasshouse.data.curation.configuration import RESERVED
 from glasshouse.data.curation.rules import OPERATORS, Rule
 from glasshouse.data.description.whatif_rules import UnknownCurationError, rules_of
 
@@ -68,6 +69,7 @@ class Removal:
     value: float | None
     threshold: float | None
     duplicate_of: str | None
+    duplicate_of_source: str | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Explanation:
     Attributes:
         verdict: "kept", the stage that removed it, or "quarantined".
         place: file of the corpus and row, for a kept document.
-        origin: file and bytes of the uncompressed file it came from; `None` where the corpus did not record it.
+        origin: file and bytes of the uncompressed file it came from; `None` for what became no document.
         signals, rules: every signal, and every rule of the document's source.
         masked: kind of personal information -> spans masked in the kept text.
         removals: the recorded reasons.
@@ -149,7 +151,7 @@ def explain(corpus: str | Path | CorpusDirectory, identifier: str, source: str |
         source=of,
         verdict=values["verdict"],
         place=document[0] if document else "",
-        origin=document[1]["origin"] if document else None,
+        origin=values["origin"],
         signals=_signals(schema, values),
         rules=_rules(home, of, values),
         masked_spans=values.get("masked_spans") or 0,
@@ -203,7 +205,7 @@ def _removals(home: CorpusDirectory, identifier: str, source: str) -> list[dict[
 
 
 def _signals(schema: pa.Schema, values: dict[str, Any]) -> list[SignalValue]:
-    about = {name: schema.field(name).metadata or {} for name in values if name not in ("id", "source", "verdict")}
+    about = {name: schema.field(name).metadata or {} for name in values if name not in RESERVED}
     return [
         SignalValue(name, values[name], *(said.get(part, b"").decode() for part in (b"unit", b"doc", b"citation")))
         for name, said in about.items()
@@ -232,26 +234,26 @@ def _masks(text: str) -> dict[str, int]:
 
 
 def _chain(home: CorpusDirectory, removals: list[Removal]) -> list[Link]:
-    """From the keeper of a document to the keeper's keeper, and so on to the one that is kept.
-
-    The corpus records the keeper's id without its source: of several documents with that id the one that is kept, or
-    else the first, is followed.
-    """
+    """From the keeper of a document to the keeper's keeper, and so on to the one that is kept."""
     links: list[Link] = []
-    seen: set[str] = set()
-    following = next((removal.duplicate_of for removal in removals if removal.duplicate_of is not None), None)
+    seen: set[tuple[str, str]] = set()
+    following = _keeper([(removal.duplicate_of, removal.duplicate_of_source) for removal in removals])
     while following is not None and following not in seen:
         seen.add(following)
-        rows = [(of, _row(file, row)[1]["verdict"]) for file, row, of in _places(home, following)]
-        if not rows:
-            links.append(Link(following, "", "not in the signals", ""))
+        name, source = following
+        verdicts = [_row(file, row)[1]["verdict"] for file, row, of in _places(home, name) if of == source]
+        if not verdicts:
+            links.append(Link(name, source, "not in the signals", ""))
             break
-        source, verdict = next((row for row in rows if row[1] == KEPT), rows[0])
-        document = _document(home, following, source) if verdict == KEPT else None
-        links.append(Link(following, source, verdict, document[0] if document else ""))
-        reasons = [] if document else _removals(home, following, source)
-        following = next((reason["duplicate_of"] for reason in reasons if reason["duplicate_of"] is not None), None)
+        document = _document(home, name, source) if verdicts[0] == KEPT else None
+        links.append(Link(name, source, verdicts[0], document[0] if document else ""))
+        reasons = [] if document else _removals(home, name, source)
+        following = _keeper([(reason["duplicate_of"], reason["duplicate_of_source"]) for reason in reasons])
     return links
+
+
+def _keeper(named: list[tuple[str | None, str | None]]) -> tuple[str, str] | None:
+    return next(((name, source or "") for name, source in named if name is not None), None)
 
 
 def _names(record: dict[str, Any], identifier: str, source: str | None) -> bool:

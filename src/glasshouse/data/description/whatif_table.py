@@ -23,7 +23,7 @@ Numbers = npt.NDArray[np.float64]
 
 RULES = "rules"
 EXCERPT = 200
-_NOT_SIGNALS = ("id", "source", "verdict")
+_NOT_SIGNALS = ("id", "source", "origin", "verdict")
 
 
 class UnmeasuredSignalError(ValueError):
