@@ -9,6 +9,7 @@ import click
 
 import glasshouse
 from glasshouse.cli import artifacts, corpus, describe, models, recipes
+from glasshouse.cli import search as searching
 from glasshouse.cli.options import CONTEXT
 from glasshouse.cli.recipes import recipe_command
 
@@ -28,12 +29,13 @@ def cli() -> None:
 for command in (
     recipes.run,
     *(corpus.signals, corpus.curate, corpus.dedupe),
-    *(describe.whatif, describe.explain, describe.datasheet),
+    *(describe.whatif, describe.explain, describe.datasheet, searching.search),
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, artifacts.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report),
     *(models.generate, models.chat, models.trace),
 ):
     cli.add_command(command)
+models.trace.add_command(searching.trace_text)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def train_classifier(
     """
     from dataclasses import asdict
 
-    from glasshouse.data.sources.labelled import read_labelled
+    from glasshouse.data.signals.classifier_examples import read_labelled
     from glasshouse.language.text_classifier import ClassifierSettings, train_text_classifier
 
     texts, labels = read_labelled(labelled, text, label)

@@ -46,7 +46,9 @@ class Shards(Artifact):
 
     def panels(self) -> list[Panel]:
         """Size of both splits, tokens by source, and bytes per token."""
-        splits = {"training": self.train, "held out": self.holdout}
+        splits = {"training": self.train}
+        if (self.path / HOLDOUT).exists():
+            splits["held out"] = self.holdout
         figures = {f"{name} tokens": f"{shards.token_count:,}" for name, shards in splits.items()}
         figures |= {f"{name} documents": f"{shards.document_count:,}" for name, shards in splits.items()}
         size = sum(shards.manifest.text_bytes for shards in splits.values())
