@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from glasshouse.data.document import Document, Origin, batches
+from glasshouse.data.executor import RayTasks
+from glasshouse.data.tokens.encoder import HuggingFaceEncoder
 from glasshouse.data.tokens.shards import ShardError, TokenShards, write_shards
 from glasshouse.data.tokens.tokenizer import EndOfSequenceError, train_bpe
 
@@ -103,6 +105,52 @@ def test_equal_bytes_for_any_number_of_workers_and_a_stable_split(home, tmp_path
     assert half == set(TokenShards(home / "holdout").documents()["id"].to_pylist()) & {f"d{i}" for i in range(0, 80, 2)}
 
 
+def test_the_fast_encoder_changes_nothing_on_disk(home, tmp_path, tokenizer):
+    write_shards(batches(documents(), 900), HuggingFaceEncoder(tokenizer), tmp_path, holdout=0.2, shard_tokens=700)
+    for path in home.rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(home)).read_bytes()
+
+
+def test_spans_are_written_in_parts(home, tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr("glasshouse.data.tokens.shard_writer.SPANS_HELD", 3)
+    write_shards(batches(documents(), 500), tokenizer, tmp_path, holdout=0.2, shard_tokens=700)
+    assert pq.ParquetFile(tmp_path / "train" / "spans-00000.parquet").num_row_groups > 1
+    parts, whole = TokenShards(tmp_path / "train"), TokenShards(home / "train")
+    parts.verify()
+    assert parts.documents().equals(whole.documents())
+    assert parts.spans_of_row(5, 16) == whole.spans_of_row(5, 16)
+
+
+def test_an_interrupted_run_is_replaced_and_nothing_else(home, tmp_path, tokenizer):
+    def stopping():
+        for number, batch in enumerate(batches(documents(), 500)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield batch
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(stopping(), tokenizer, tmp_path, holdout=0.2, shard_tokens=300)
+    left = {path.name for path in (tmp_path / "train").iterdir()}
+    assert "shards.json" not in left
+    assert any(name.endswith(".partial") for name in left)
+    write_shards(batches(documents(), 900), tokenizer, tmp_path, holdout=0.2, shard_tokens=700)
+    names = {path.relative_to(home) for path in home.rglob("*.*")}
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")} == names
+    (tmp_path / "other" / "train").mkdir(parents=True)
+    (tmp_path / "other" / "train" / "notes.txt").write_text("mine")
+    with pytest.raises(ShardError, match="not empty"):
+        write_shards(batches(documents()), tokenizer, tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_equal_bytes_on_ray(home, tmp_path, tokenizer):
+    pytest.importorskip("ray")
+    with RayTasks(2) as ray:
+        write_shards(batches(documents(), 900), tokenizer, tmp_path, holdout=0.2, shard_tokens=700, executor=ray)
+    for path in home.rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(home)).read_bytes()
+
+
 def test_wide_vocabularies_use_four_bytes(tmp_path, tokenizer):
     wide = type(tokenizer).from_str(tokenizer.to_str())
     wide.add_tokens([f"token{i}" for i in range(65_300)])
@@ -153,8 +201,9 @@ def test_a_wrong_end_and_an_outside_token_are_found_with_matching_hashes(copy):
 def test_bad_requests(home, tmp_path, tokenizer):
     with pytest.raises(FileNotFoundError, match="holdout, train"):
         TokenShards(home)
-    with pytest.raises(EndOfSequenceError):
-        write_shards(batches(documents()), tokenizer, tmp_path / "a", eos_id=1)
+    for given in (tokenizer, HuggingFaceEncoder(tokenizer)):
+        with pytest.raises(EndOfSequenceError):
+            write_shards(batches(documents()), given, tmp_path / "a", eos_id=1)
     with pytest.raises(ShardError, match=r"'holdout'.*would be empty"):
         write_shards(batches(documents()[:3]), tokenizer, tmp_path / "b", holdout=1e-9)
     with pytest.raises(ShardError, match="no documents"):
@@ -181,6 +230,6 @@ def test_a_full_disk_is_named(tmp_path, tokenizer, monkeypatch):
 
         def close(self): ...
 
-    monkeypatch.setattr(Path, "open", lambda self, *a, **k: Full() if self.suffix == ".bin" else real(self, *a, **k))
+    monkeypatch.setattr(Path, "open", lambda self, *a, **k: Full() if ".bin" in self.name else real(self, *a, **k))
     with pytest.raises(OSError, match=r"no space left while writing .*tokens-00000\.bin"):
         write_shards(batches(documents()), tokenizer, tmp_path)

@@ -8,7 +8,7 @@ import sys
 import click
 
 import glasshouse
-from glasshouse.cli import artifacts, corpus, describe, models, recipes
+from glasshouse.cli import artifacts, corpus, describe, models, recipes, tokens
 from glasshouse.cli import search as searching
 from glasshouse.cli.options import CONTEXT
 from glasshouse.cli.recipes import recipe_command
@@ -29,6 +29,7 @@ def cli() -> None:
 for command in (
     recipes.run,
     *(corpus.signals, corpus.curate, corpus.dedupe),
+    *(tokens.tokenize, tokens.decontaminate),
     *(describe.whatif, describe.explain, describe.datasheet, searching.search),
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, artifacts.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report),

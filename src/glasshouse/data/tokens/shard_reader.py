@@ -185,6 +185,10 @@ class TokenShards:
                   for number, table in enumerate(self._tables)]  # fmt: skip
         return pa.concat_tables(tables)
 
+    def spans_table(self, shard: int) -> pa.Table:
+        """The spans of one shard (`SPANS`), in order."""
+        return self._tables[shard]
+
     def document_tokens(self, shard: int, start: int, end: int) -> npt.NDArray[np.int64]:
         """Tokens `[start, end)` of a shard, e.g. of one document."""
         return np.asarray(self._maps[shard][start:end], dtype=np.int64)

@@ -1,10 +1,15 @@
-"""Documents to token shards (`shard_reader.py`), split by a hash of the document's id."""
+"""Documents to token shards (`shard_reader.py`), split by a hash of the document's id.
+
+Memory holds a few batches and the spans of one Parquet row group, whatever the size of a shard. Files are written under
+a `.partial` name and renamed when they are whole; the manifest comes last.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glasshouse.data.document import check_batch, document_hashes, strings
-from glasshouse.data.executor import map_shards
+from glasshouse.data.executor import Executor, Threads
+from glasshouse.data.tokens.encoder import Encoder, Ids, encoder_of
 from glasshouse.data.tokens.shard_reader import MANIFEST, SPANS, ShardEntry, ShardError, ShardManifest
-from glasshouse.data.tokens.tokenizer import check_end_of_sequence, end_of_sequence_id
+from glasshouse.data.tokens.tokenizer import EndOfSequenceError, check_end_of_sequence, end_of_sequence_id
 from glasshouse.data.writing import disk_errors_named
 from glasshouse.store.files import hash_file
 
@@ -26,19 +32,48 @@ if TYPE_CHECKING:
 
 TRAIN, HOLDOUT = "train", "holdout"
 SHARD_TOKENS = 1 << 28
+SPANS_HELD = 1 << 20
+"""Spans in a Parquet row group: so many documents are held before they are written."""
+
+_OWN_FILES = re.compile(r"(tokens-\d{5}\.bin|spans-\d{5}\.parquet|shards\.json)(\.partial)?")
 
 
-class _Encoded(NamedTuple):
-    batch: pa.RecordBatch
-    tokens: list[npt.NDArray[np.uint32]]
+class Encoded(NamedTuple):
+    """A batch of documents as ids: the columns of `SPANS` behind `start` and `end`, ids with their end, whether each is
+    held out, and bytes of text.
+    """
+
+    spans: pa.RecordBatch
+    tokens: list[Ids]
     held_out: npt.NDArray[np.bool_]
-    hashes: npt.NDArray[np.uint64]
     sizes: list[int]
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """Encodes a batch: what runs on the workers."""
+
+    encoder: Encoder
+    eos_id: int
+    holdout: float
+    seed: int
+
+    def __call__(self, batch: pa.RecordBatch) -> Encoded:
+        check_batch(batch)
+        texts, ids = strings(batch, "text"), strings(batch, "id")
+        end = np.array([self.eos_id], dtype=np.uint32)
+        tokens = [np.concatenate([part, end]) for part in self.encoder.encode_batch(texts)]
+        chosen = document_hashes(ids, self.seed, "holdout").astype(np.float64) < self.holdout * 2.0**64
+        origin: Any = batch.column("origin")
+        about: list[Any] = [batch.column("id"), batch.column("source"), *origin.flatten(),
+                            pa.array(document_hashes(ids), pa.uint64())]  # fmt: skip
+        spans = pa.RecordBatch.from_arrays(about, names=SPANS.names[2:])
+        return Encoded(spans, tokens, chosen, [len(text.encode()) for text in texts])
 
 
 def write_shards(
     batches: Iterable[pa.RecordBatch],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | Encoder,
     directory: str | Path,
     *,
     holdout: float = 0.0,
@@ -46,22 +81,25 @@ def write_shards(
     eos_id: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
     workers: int = 1,
+    executor: Executor | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, ShardManifest]:
     """Tokenises documents into `directory/train` and, for `holdout > 0`, `directory/holdout`.
 
     Special tokens that occur in a text (`<|endoftext|>` in a source file) are tokenised as ordinary characters, so only
-    the end of a document is the end-of-sequence token. The files are the same for any number of workers.
+    the end of a document is the end-of-sequence token. The files are the same for any number of workers, on threads or
+    on Ray. What an interrupted run left in the directory is replaced.
 
     Args:
         batches: documents (`document.DOCUMENT`); their order is the order of the tokens.
-        tokenizer: a Hugging Face tokenizer.
+        tokenizer: a Hugging Face tokenizer (encoded by tiktoken where that gives exactly its ids), or any `Encoder`.
         directory: empty or new.
         holdout: share of the documents to hold out, chosen by a keyed hash of the id: adding documents moves no other.
         seed: of that choice.
         eos_id: checked against the tokenizer when given.
         shard_tokens: a shard is closed by the document that reaches this many tokens.
         workers: threads of the tokenizer.
+        executor: where to encode, in place of threads.
         progress: called with the bytes of text of every batch written.
 
     Returns:
@@ -74,25 +112,15 @@ def write_shards(
     """
     if not 0.0 <= holdout < 1.0:
         raise ValueError(f"holdout must be a share in [0, 1), got {holdout}")
-    eos = end_of_sequence_id(tokenizer) if eos_id is None else eos_id
-    check_end_of_sequence(tokenizer, eos)
-    plain = _with_special_as_text(tokenizer)
-
-    def encode(batch: pa.RecordBatch) -> _Encoded:
-        check_batch(batch)
-        texts, ids = strings(batch, "text"), strings(batch, "id")
-        encodings = plain.encode_batch_fast(texts, add_special_tokens=False)
-        tokens = [np.array([*encoding.ids, eos], dtype=np.uint32) for encoding in encodings]
-        chosen = document_hashes(ids, seed, "holdout").astype(np.float64) < holdout * 2.0**64
-        return _Encoded(batch, tokens, chosen, document_hashes(ids), [len(text.encode()) for text in texts])
-
-    vocabulary = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+    eos = _end_of_sequence(tokenizer, eos_id)
+    encoder = encoder_of(tokenizer)
     names = (TRAIN, HOLDOUT) if holdout > 0 else (TRAIN,)
-    splits = {name: _Split(Path(directory) / name, name, vocabulary, eos, shard_tokens) for name in names}
+    splits = {name: SplitWriter(Path(directory) / name, name, encoder.vocabulary, eos, shard_tokens) for name in names}
+    encode = _Encode(encoder, eos, holdout, seed)
     try:
-        for encoded in map_shards(encode, batches, workers):
-            for row, tokens in enumerate(encoded.tokens):
-                splits[HOLDOUT if encoded.held_out[row] else TRAIN].add(encoded, row, tokens)
+        for encoded in (executor or Threads(workers)).map(encode, batches):
+            for name, split in splits.items():
+                split.add(encoded, np.flatnonzero(encoded.held_out == (name == HOLDOUT)))
             if progress is not None:
                 progress(sum(encoded.sizes))
         return {name: split.finish() for name, split in splits.items()}
@@ -101,61 +129,94 @@ def write_shards(
             split.abandon()
 
 
-def _with_special_as_text(tokenizer: Tokenizer) -> Tokenizer:
-    copy = type(tokenizer).from_str(tokenizer.to_str())
-    copy.encode_special_tokens = True
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
+def _end_of_sequence(tokenizer: Tokenizer | Encoder, eos_id: int | None) -> int:
+    if isinstance(tokenizer, Encoder):
+        right = tokenizer.eos_id
+        if eos_id not in (None, right):
+            raise EndOfSequenceError(f"the encoder's end-of-sequence id is {right}, not {eos_id}")
+        return right
+    eos = end_of_sequence_id(tokenizer) if eos_id is None else eos_id
+    check_end_of_sequence(tokenizer, eos)
+    return eos
 
 
 @dataclass
 class _OpenShard:
+    number: int
     file: IO[bytes]
     path: Path
-    spans: dict[str, list[object]]
-    digest: hashlib._Hash
+    spans_path: Path
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    writer: pq.ParquetWriter | None = None
+    held: list[pa.Table] = field(default_factory=list)
+    held_rows: int = 0
     tokens: int = 0
+    documents: int = 0
+
+    def flush(self) -> None:
+        """Writes the held spans as one row group."""
+        if not self.held:
+            return
+        rows, self.held, self.held_rows = pa.concat_tables(self.held).combine_chunks(), [], 0
+        with disk_errors_named(self.spans_path):
+            self.writer = self.writer or pq.ParquetWriter(_partial(self.spans_path), SPANS, compression="zstd")
+            self.writer.write_table(rows, row_group_size=SPANS_HELD)
+
+    def close(self) -> None:
+        """Closes both files under their partial names."""
+        with disk_errors_named(self.path):
+            self.file.close()
+        with disk_errors_named(self.spans_path):
+            if self.writer is not None:
+                self.writer.close()
 
 
-class _Split:
-    """Writes the shards of one split."""
+class SplitWriter:
+    """Writes the shards of one split. Raises `ShardError` when `home` holds anything but an interrupted run's files."""
 
     def __init__(self, home: Path, name: str, vocabulary: int, eos_id: int, shard_tokens: int) -> None:
-        self.home, self.name, self.vocabulary, self.eos_id, self.shard_tokens = (
-            home,
-            name,
-            vocabulary,
-            eos_id,
-            shard_tokens,
-        )
+        self.home, self.name, self.vocabulary, self.eos_id = home, name, vocabulary, eos_id
+        self.shard_tokens = shard_tokens
         self.dtype = "<u2" if vocabulary <= 1 << 16 else "<u4"
         self.entries: list[ShardEntry] = []
         self.sources: dict[str, int] = {}
         self.text_bytes = 0
         self.shard: _OpenShard | None = None
         home.mkdir(parents=True, exist_ok=True)
-        if any(home.iterdir()):
-            raise ShardError(f"{home} is not empty: write token shards into a new directory")
+        _clear_unfinished(home)
 
-    def add(self, encoded: _Encoded, row: int, tokens: npt.NDArray[np.uint32]) -> None:
-        shard = self.shard = self.shard or self._open()
-        content = tokens.astype(self.dtype).tobytes()
+    def add(self, encoded: Encoded, rows: npt.NDArray[np.int64]) -> None:
+        """Appends documents of a batch, closing a shard behind the document that fills it."""
+        sizes = np.array([len(encoded.tokens[row]) for row in rows], dtype=np.int64)
+        at = 0
+        while at < len(rows):
+            shard = self.shard = self.shard or self._open()
+            total = shard.tokens + np.cumsum(sizes[at:])
+            taken = min(int(np.searchsorted(total, self.shard_tokens)) + 1, len(total))
+            self._append(shard, encoded, rows[at : at + taken], total[:taken])
+            at += taken
+            if shard.tokens >= self.shard_tokens:
+                self._close()
+
+    def _append(
+        self, shard: _OpenShard, encoded: Encoded, rows: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> None:
+        content = np.concatenate([encoded.tokens[row] for row in rows]).astype(self.dtype).tobytes()
         with disk_errors_named(shard.path):
             shard.file.write(content)
         shard.digest.update(content)
-        column = encoded.batch.column
-        source: Any = column("source")[row].as_py()
-        origin: Any = column("origin")[row].as_py()
-        values = (shard.tokens, shard.tokens + len(tokens), column("id")[row].as_py(), source, origin["file"],
-                  origin["start"], origin["end"], int(encoded.hashes[row]))  # fmt: skip
-        for name, value in zip(SPANS.names, values, strict=True):
-            shard.spans[name].append(value)
-        shard.tokens += len(tokens)
-        self.sources[source] = self.sources.get(source, 0) + 1
-        self.text_bytes += encoded.sizes[row]
-        if shard.tokens >= self.shard_tokens:
-            self._close()
+        about = encoded.spans.take(rows)
+        starts = np.concatenate([[shard.tokens], ends[:-1]])
+        columns: list[Any] = [pa.array(starts, pa.int64()), pa.array(ends, pa.int64())]
+        shard.held.append(pa.Table.from_arrays([*columns, *about.columns], schema=SPANS))
+        shard.held_rows += len(rows)
+        shard.documents += len(rows)
+        shard.tokens = int(ends[-1])
+        if shard.held_rows >= SPANS_HELD:
+            shard.flush()
+        for source in strings(about, "source"):
+            self.sources[source] = self.sources.get(source, 0) + 1
+        self.text_bytes += sum(encoded.sizes[row] for row in rows)
 
     def finish(self) -> ShardManifest:
         """Writes the manifest. Raises `ShardError` when there is nothing in this split."""
@@ -173,39 +234,54 @@ class _Split:
             sources=dict(sorted(self.sources.items())),
             shards=tuple(self.entries),
         )
-        with disk_errors_named(self.home / MANIFEST):
-            (self.home / MANIFEST).write_bytes(
+        path = self.home / MANIFEST
+        with disk_errors_named(path):
+            _partial(path).write_bytes(
                 orjson.dumps(manifest.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
             )
+            _partial(path).replace(path)
         return manifest
 
     def abandon(self) -> None:
         """Closes what an error left open; does nothing after `finish`."""
         if self.shard is not None:
-            self.shard.file.close()
-            self.shard = None
+            shard, self.shard = self.shard, None
+            shard.close()
 
     def _open(self) -> _OpenShard:
-        path = self.home / f"tokens-{len(self.entries):05d}.bin"
+        number = len(self.entries)
+        path = self.home / f"tokens-{number:05d}.bin"
         with disk_errors_named(path):
-            return _OpenShard(path.open("wb"), path, {name: [] for name in SPANS.names}, hashlib.sha256())
+            return _OpenShard(number, _partial(path).open("wb"), path, self.home / f"spans-{number:05d}.parquet")
 
     def _close(self) -> None:
         shard, self.shard = self.shard, None
         if shard is None:
             return
-        with disk_errors_named(shard.path):
-            shard.file.close()
-        spans = self.home / f"spans-{len(self.entries):05d}.parquet"
-        with disk_errors_named(spans):
-            pq.write_table(pa.table(shard.spans, schema=SPANS), spans, compression="zstd")
+        shard.flush()
+        shard.close()
+        for path in (shard.path, shard.spans_path):
+            _partial(path).replace(path)
         self.entries.append(
             ShardEntry(
                 tokens_file=shard.path.name,
-                spans_file=spans.name,
+                spans_file=shard.spans_path.name,
                 tokens=shard.tokens,
-                documents=len(shard.spans["id"]),
+                documents=shard.documents,
                 tokens_sha256=shard.digest.hexdigest(),
-                spans_sha256=hash_file(spans),
+                spans_sha256=hash_file(shard.spans_path),
             )
         )
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def _clear_unfinished(home: Path) -> None:
+    """Removes what an interrupted run left: shard files without a manifest. Refuses any other content."""
+    left = list(home.iterdir())
+    if (home / MANIFEST).exists() or any(not _OWN_FILES.fullmatch(path.name) for path in left):
+        raise ShardError(f"{home} is not empty: write token shards into a new directory")
+    for path in left:
+        path.unlink()

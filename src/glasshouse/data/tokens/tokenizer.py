@@ -64,7 +64,7 @@ def train_bpe(
         raise VocabularyError(
             f"a vocabulary must be {least} (bytes and special tokens) to 2^20 tokens, got {vocabulary}"
         )
-    chosen = _sample(_strings(texts), training_bytes, seed)
+    chosen = sample_texts(texts, training_bytes, seed)
     if not chosen:
         raise VocabularyError("there is no text to train a tokenizer on")
     tokenizer = Tokenizer(models.BPE())
@@ -83,6 +83,13 @@ def train_bpe(
             f"{size} characters of text give {got} tokens, not {vocabulary}: ask for fewer, or add text"
         )
     return tokenizer
+
+
+def sample_texts(
+    texts: Iterable[str] | Iterable[pa.RecordBatch], most_bytes: int = TRAINING_BYTES, seed: int = 0
+) -> list[str]:
+    """Texts to train on: those with the smallest keyed hashes that fit into `most_bytes`, in an order of their own."""
+    return _sample(_strings(texts), most_bytes, seed)
 
 
 def _strings(texts: Iterable[str] | Iterable[pa.RecordBatch]) -> Iterator[str]:
