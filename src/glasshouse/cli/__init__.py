@@ -8,7 +8,7 @@ import sys
 import click
 
 import glasshouse
-from glasshouse.cli import artifacts, corpus, describe, models, recipes, tokens
+from glasshouse.cli import artifacts, classifiers, corpus, describe, models, recipes, tokens
 from glasshouse.cli import search as searching
 from glasshouse.cli.options import CONTEXT
 from glasshouse.cli.recipes import recipe_command
@@ -30,6 +30,7 @@ for command in (
     recipes.run,
     *(corpus.signals, corpus.curate, corpus.dedupe),
     *(tokens.tokenize, tokens.decontaminate),
+    *(classifiers.train_classifier, classifiers.classify),
     *(describe.whatif, describe.explain, describe.datasheet, searching.search),
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, artifacts.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report),

@@ -132,6 +132,7 @@ def streams_of(paths: tuple[str, ...], weights: dict[str, float], quick: dict[st
 
 def measured_on_the_way(paths: tuple[str, ...], quick: dict[str, Any]) -> tuple[str, ...]:
     """The default families, where a rule names one of their columns and nobody measured it."""
+    from glasshouse.data.mixing.checking import DOCUMENT_FIELDS, OPEN
     from glasshouse.data.mixing.expression import columns
     from glasshouse.data.mixing.parsing import parse
     from glasshouse.data.signals.families import DEFAULT_FAMILIES, family
@@ -140,6 +141,9 @@ def measured_on_the_way(paths: tuple[str, ...], quick: dict[str, Any]) -> tuple[
         return ()
     wanted = {name for rule in (*quick["include"], *quick["exclude"]) for name in columns(parse(rule))}
     made = {name: {signal.name for signal in family(name).signals} for name in DEFAULT_FAMILIES}
+    unknown = {name for name in wanted if name not in DOCUMENT_FIELDS and not name.startswith(OPEN)}
+    if unknown - set().union(*made.values()) and not quick["attributes"]:
+        return DEFAULT_FAMILIES  # so that the message can name the nearest signals
     return tuple(name for name, names in made.items() if wanted & names)
 
 

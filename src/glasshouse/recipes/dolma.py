@@ -17,7 +17,7 @@ import pyarrow as pa
 from glasshouse.data.curation.configuration import CutSpans
 from glasshouse.data.curation.rules import RuleSet, dolma_web_rules
 from glasshouse.data.deduplication.keys import DocumentMethod, PieceMethod
-from glasshouse.data.deduplication.methods import exact, minhash
+from glasshouse.data.deduplication.methods import exact, minhash, paragraphs
 from glasshouse.data.document import DOCUMENT, is_selected
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.signals.families import family
@@ -102,13 +102,13 @@ def dolma(tokens: int = 500_000, seeds: int = 3, megabytes: float = 60) -> Evalu
     """
     everything = installed_text(InstalledText(megabytes=megabytes))
     web = part_of(everything, "web")
-    gopher, no_punctuation = dolma_web_rules, (CutSpans(signal="lines_with_no_ending_punctuation_spans"),)
+    gopher, no_punctuation = dolma_web_rules, (CutSpans(signal="c4_lines_with_no_ending_punctuation"),)
     filtered = {
         "raw": choice(web),
         "Gopher": choice(web, gopher),
         "NoPunc": choice(web, cut=no_punctuation),
         "Gopher + NoPunc": choice(web, gopher, no_punctuation),
-        "Gopher + NoPunc + dedup": choice(web, gopher, no_punctuation, [exact(), minhash()]),
+        "Gopher + NoPunc + dedup": choice(web, gopher, no_punctuation, [exact(), minhash(), paragraphs()]),
     }
     tokenizer = train_tokenizer(filtered["raw"], vocabulary=4096)
     prose = tokenize(part_of(everything, "held out prose"), tokenizer, holdout=0)

@@ -20,7 +20,7 @@ LEFT_OUT = "glasshouse.store"
 
 
 @functools.cache
-def code_fingerprint(function: Callable[..., Any]) -> str:
+def code_fingerprint(function: Callable[..., Any] | type) -> str:
     """sha256 over the step's function and the modules it can reach; "interactive" code is hashed by its source."""
     module = function.__module__
     if _source(module) is None:
@@ -30,7 +30,7 @@ def code_fingerprint(function: Callable[..., Any]) -> str:
 
 
 @functools.cache
-def source_fingerprint(function: Callable[..., Any]) -> str:
+def source_fingerprint(function: Callable[..., Any] | type) -> str:
     """sha256 over the text of one function."""
     return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
 

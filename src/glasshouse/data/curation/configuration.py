@@ -76,8 +76,8 @@ class Curation(Config):
 
     @property
     def table_schema(self) -> pa.Schema:
-        """Columns of `signals-*.parquet`: where a document came from, its signals, how many spans are masked in it, and its
-        verdict: "kept" or the stage that removed it (rules, pii, cut, or the name of a method).
+        """Columns of `signals-*.parquet`: where a document came from, its signals, how many spans are masked in it, and
+        its verdict: "kept" or the stage that removed it (rules, pii, cut, or the name of a method).
         """
         ends = [pa.field("masked_spans", pa.int32()), pa.field("verdict", pa.string())]
         starts = [pa.field("id", pa.string()), pa.field("source", pa.string()), pa.field("origin", ORIGIN)]

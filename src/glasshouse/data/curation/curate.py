@@ -141,7 +141,8 @@ def _judge_shards(
     measured = [None] * len(shards) if signals is None else measured_files(signals, shards, curation.measured)
     here = not isinstance(executor, RayTasks)  # a task elsewhere cannot move a bar here
     function = _JudgeShard(curation, max(1, executor.workers // len(shards)) if here else 1, progress if here else None)
-    what = (canonical(curation), code_fingerprint(judge))
+    parts: list[Any] = [*curation.measured, *curation.deduplicate]  # they may come from anywhere, so their code counts too
+    what = (canonical(curation), [code_fingerprint(type(part)) for part in parts], code_fingerprint(judge))
     tasks = [(work_key(what, shard.fingerprint()), (shard, path)) for shard, path in zip(shards, measured, strict=True)]
     return list(run_resumable(function, tasks, work / "judged", executor))
 

@@ -205,6 +205,25 @@ dolma_code_rules = RuleSet(
 )
 """RedPajama's rules with Dolma's thresholds, for source code."""
 
+_STARCODER = "StarCoder rules as in Dolma, arXiv 2402.00159 section 6 and datasheet N.4"
+
+
+def _starcoder(signal: str, comparison: Literal["==", "<=", ">"], threshold: float, reason: str) -> Rule:
+    return Rule(signal=signal, operator=comparison, threshold=threshold, reason=reason, citation=_STARCODER)
+
+
+dolma_starcoder_rules = RuleSet(
+    name="dolma_starcoder_rules",
+    rules=(
+        *dolma_code_rules.rules,
+        _starcoder("has_xml_template", "==", 1, "an XML template"),
+        _starcoder("html_text_ratio", "<=", 0.2, "HTML with hardly any text"),
+        _starcoder("comment_ratio", "<=", 0.01, "hardly any comments"),
+        _starcoder("comment_ratio", ">", 0.8, "nearly all comments"),
+    ),
+)
+"""The code rules with StarCoder's; they need the family `starcoder`."""
+
 CODE_SOURCES = ("stdlib", "packages", "headers", "github", "stack", "starcoder")
 MARKUP_SOURCES = ("documentation", "metadata", "docstrings")
 
@@ -219,6 +238,7 @@ RULES: dict[str, SourceRules | RuleSet] = {
     "dolma_web": dolma_web_rules,
     "dolma_markup": dolma_markup_rules,
     "dolma_code": dolma_code_rules,
+    "dolma_starcoder": dolma_starcoder_rules,
     "no_punctuation": no_punctuation_rules,
 }
 """The published sets of rules by name."""

@@ -18,6 +18,9 @@ from glasshouse.data.executor import Executor
 
 Column = npt.NDArray[np.uint64]
 
+NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
+"""In every column of a document that has nothing to compare (no address, no word): it is nobody's duplicate."""
+
 
 class Keys:
     """Keys of all documents, column by column, from one array `[rows, width]` per shard (plain or memory-mapped)."""

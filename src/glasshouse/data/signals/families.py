@@ -16,6 +16,26 @@ _HERE = "glasshouse.data.signals"
 FAMILIES: dict[str, str] = {
     "core": f"{_HERE}.core:Core",
     "random": f"{_HERE}.sampling:Random",
+    "pii": f"{_HERE}.pii:Pii",
+    "pii_dolma": f"{_HERE}.pii_dolma:PiiDolma",
+    "language": f"{_HERE}.language:Language",
+    "language_paragraphs": f"{_HERE}.language:LanguageParagraphs",
+    "classified": f"{_HERE}.toxicity:Classified",
+    "toxicity": f"{_HERE}.toxicity:Toxicity",
+    "quality": f"{_HERE}.toxicity:Quality",
+    "profanity": f"{_HERE}.profanity:Profanity",
+    "repetition": f"{_HERE}.repetition:Repetition",
+    "url": f"{_HERE}.url:Url",
+    "licence": f"{_HERE}.licence:Licence",
+    "length": f"{_HERE}.length:Length",
+    "starcoder": f"{_HERE}.starcoder:StarCoder",
+    "gopher_v2": f"{_HERE}.gopher:GopherSecond",
+    "c4_v2": f"{_HERE}.c4:C4Second",
+    "c4_lines": f"{_HERE}.c4:C4Lines",
+    "datatrove_gopher_quality": f"{_HERE}.datatrove_quality:DatatroveGopherQuality",
+    "datatrove_gopher_repetition": f"{_HERE}.datatrove_repetition:DatatroveGopherRepetition",
+    "datatrove_c4": f"{_HERE}.datatrove_c4:DatatroveC4",
+    "datatrove_fineweb": f"{_HERE}.datatrove_fineweb:DatatroveFineWeb",
 }
 """Name of a family -> module and class."""
 
@@ -47,7 +67,11 @@ def family(name: str, **settings: Any) -> Family:
 
 def default_families(seed: int = 0) -> tuple[Family, ...]:
     """What is measured unless other families are named: Gopher, C4, repetition and code in one pass, and `random`."""
-    return family("core"), family("random", seed=seed)
+    # Imported by name, unlike the others, so that a change of their code is a change of every step that uses them.
+    from glasshouse.data.signals.core import Core
+    from glasshouse.data.signals.sampling import Random
+
+    return Core(), Random(seed=seed)
 
 
 def signals_of(families: Sequence[Family]) -> dict[str, Signal]:

@@ -72,7 +72,7 @@ def measure_signals(
     here = not isinstance(executor, RayTasks)
     inner = max(1, executor.workers // max(1, len(shards))) if here else 1
     function = _MeasureShard(chosen, inner, progress if here else None)
-    what = (canonical(list(chosen)), code_fingerprint(compute_signals))
+    what = (canonical(list(chosen)), [code_fingerprint(type(member)) for member in chosen], code_fingerprint(_measured))
     tasks = [(work_key(what, shard.fingerprint()), shard) for shard in shards]
     receipts = list(run_resumable(function, tasks, work, executor))
     with disk_errors_named(home / "quarantine.jsonl"), (home / "quarantine.jsonl").open("wb") as out:

@@ -15,13 +15,15 @@ after an e-mail address and before a telephone number:
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from glasshouse.data.document import text_buffers
+from glasshouse.data.signals.signal import Signal, count, spans
+from glasshouse.data.signals.span_columns import span_column
 from glasshouse.store.configuration import Config
 
 Kind = Literal["EMAIL_ADDRESS", "PHONE_NUMBER", "IP_ADDRESS"]
@@ -97,3 +99,34 @@ def spans_of_batch(batch: pa.RecordBatch) -> list[list[Span]]:
         text = data[start:end].tobytes().decode()
         spans[document] += [Span(s.start + before, s.end + before, s.kind) for s in find_spans(text)]
     return spans
+
+
+_CITATION = "arXiv 2402.00159, section 5.3; corrected patterns"
+COLUMNS: dict[Kind, str] = {"EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IP_ADDRESS": "ip"}
+"""What the columns of each kind begin with."""
+
+
+class Pii(Config):
+    """Counts and spans of the corrected dialect."""
+
+    name: Literal["pii"] = "pii"
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        return (
+            *(count(f"{name}_count", "spans", f"{kind} spans", _CITATION) for kind, name in COLUMNS.items()),
+            count("pii_count", "spans", "e-mail addresses, telephone numbers and IP addresses", _CITATION),
+            *(spans(f"{name}_spans", f"{kind} spans", _CITATION) for kind, name in COLUMNS.items()),
+        )
+
+    def compute(self, batch: pa.RecordBatch) -> list[pa.Array[Any]]:
+        found = spans_of_batch(batch)
+        flat = {
+            kind: np.array([(row, s.start, s.end) for row, of in enumerate(found) for s in of if s.kind == kind])
+            .astype(np.int64)
+            .reshape(-1, 3)
+            for kind in COLUMNS
+        }
+        counts = [np.bincount(rows[:, 0], minlength=batch.num_rows) for rows in flat.values()]
+        columns = [span_column(batch.num_rows, rows[:, 0], rows[:, 1], rows[:, 2]) for rows in flat.values()]
+        return [*map(pa.array, counts), pa.array([len(of) for of in found], pa.int64()), *columns]
