@@ -63,9 +63,10 @@ def mix(
     if imported is not None:
         from glasshouse.data.mixing.dolma import import_dolma
 
-        if paths:
-            raise click.UsageError("--import-dolma says what is mixed: give no PATHS beside it")
+        if paths or rules_given(quick):
+            raise click.UsageError("--import-dolma says what is mixed: give no PATHS, rules or weights beside it")
         mixture, findings = import_dolma(imported, fix=fix)
+        mixture = mixture.but(**output_of(quick))
         if not as_json:
             tell_findings(findings)
     else:
@@ -99,17 +100,30 @@ def mixture_of(paths: tuple[str, ...], quick: dict[str, Any]) -> Mixture:
 
     if not paths:
         raise click.UsageError("name a mixture file, documents, or --import-dolma FILE")
-    changes = {"form": quick["form"], "maximum_shard_bytes": quick["shard_bytes"], "seed": quick["seed"]}
-    given = {name: value for name, value in changes.items() if value is not None}
+    given = output_of(quick)
     if len(paths) == 1 and Path(paths[0]).suffix in (".yaml", ".yml", ".json", ".toml") and Path(paths[0]).is_file():
-        if quick["include"] or quick["exclude"] or quick["weights"] or quick["attributes"] or quick["signals"]:
+        if rules_given(quick):
             raise click.UsageError(f"{paths[0]} is a mixture file: write its rules and weights into it")
         mixture: Mixture = read_mixture(paths[0])
         return mixture.but(**given) if given else mixture
     weights = weights_of(quick["weights"])
     if weights:
         given |= {"weights": weights, "weigh_by": quick["weigh_by"], "total": quick["total"]}
+    elif quick["total"] is not None or quick["weigh_by"] != "bytes":
+        raise click.UsageError("--total and --weigh-by go with --weights")
     return Mixture(streams=tuple(streams_of(paths, weights, quick)), **given)
+
+
+def output_of(quick: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the output that were given, which may be changed for any mixture."""
+    given = {"form": quick["form"], "maximum_shard_bytes": quick["shard_bytes"], "seed": quick["seed"]}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def rules_given(quick: dict[str, Any]) -> bool:
+    """Whether options say what is mixed, which a file says already."""
+    names = ("include", "exclude", "weights", "attributes", "signals", "total")
+    return any(quick[name] for name in names) or quick["repeat"] != 1 or quick["weigh_by"] != "bytes"
 
 
 def streams_of(paths: tuple[str, ...], weights: dict[str, float], quick: dict[str, Any]) -> list[dict[str, Any]]:

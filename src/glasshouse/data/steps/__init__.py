@@ -2,6 +2,7 @@
 
 from glasshouse.data.steps.artifacts import Corpus, Documents, Signals
 from glasshouse.data.steps.curation import curate, measure_signals
+from glasshouse.data.steps.mixing import mix
 from glasshouse.data.steps.reading import installed_text, read_text
 from glasshouse.data.steps.tokens import Shards, Tokenizer, tokenize, train_tokenizer
 
@@ -14,6 +15,7 @@ __all__ = [
     "curate",
     "installed_text",
     "measure_signals",
+    "mix",
     "read_text",
     "tokenize",
     "train_tokenizer",
