@@ -8,10 +8,10 @@ initial weights for every choice, so that differences are taken seed by seed.
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from glasshouse.language.model import LanguageModel, LoadedModel
 
 
+class Score(NamedTuple):
+    """Bits per byte, and perplexity per token, of one model on one set."""
+
+    bits: float
+    perplexity: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """The measure: bits per byte of every choice on every held-out set.
@@ -33,42 +40,42 @@ class Comparison:
         name: prefix of the values.
         models: choice -> its models, one per seed, in the order of the seeds.
         held_out: set -> documents that no model was trained on, in the models' tokens.
+        most_tokens: of every set, the first documents up to this many tokens are scored.
     """
 
     name: str
     models: Mapping[str, Sequence[LanguageModel]]
     held_out: Mapping[str, TokenShards]
+    most_tokens: int = 100_000
 
     def measure(self, model: LoadedModel, bar: Callable[[str, float | None], Bar]) -> dict[str, Any]:
-        """Values `<name>/<choice>/<set>` (mean over seeds), `…/spread` (standard deviation) and, for every two choices
-        one after the other, `<name>/<choice> over <next>/<set>`: bits per byte the next one saves in the worst seed.
+        """Values `<name>/<choice>/<set>` (bits per byte, mean over seeds), `…/spread` (standard deviation), `…/seed N`,
+        `…/perplexity` (per token) and `<name>/<choice>/macro` (mean over sets).
         """
-        scores = self._scores(bar)
         values: dict[str, float] = {}
-        for (choice, held_out), found in scores.items():
-            values[f"{self.name}/{choice}/{held_out}"] = statistics.fmean(found)
-            values[f"{self.name}/{choice}/{held_out}/spread"] = statistics.stdev(found) if len(found) > 1 else 0.0
+        for (choice, held_out), found in self._scores(bar).items():
+            bits = [score.bits for score in found]
+            key = f"{self.name}/{choice}/{held_out}"
+            values[key] = statistics.fmean(bits)
+            values[f"{key}/spread"] = statistics.stdev(bits) if len(bits) > 1 else 0.0
+            values[f"{key}/perplexity"] = statistics.fmean(score.perplexity for score in found)
+            values |= {f"{key}/seed {seed}": value for seed, value in enumerate(bits)}
         for choice in self.models:
             each = [values[f"{self.name}/{choice}/{held_out}"] for held_out in self.held_out]
             values[f"{self.name}/{choice}/macro"] = statistics.fmean(each)
-        names = list(self.models)
-        for before, after in itertools.pairwise(names):
-            for held_out in self.held_out:
-                saved = [a - b for a, b in zip(scores[before, held_out], scores[after, held_out], strict=True)]
-                values[f"{self.name}/{before} over {after}/{held_out}"] = min(saved)
         seeds = {choice: len(models) for choice, models in self.models.items()}
         return {"name": self.name, "values": values, "choices": seeds, "sets": list(self.held_out)}
 
-    def _scores(self, bar: Callable[[str, float | None], Bar]) -> dict[tuple[str, str], list[float]]:
-        texts = {name: documents_of(shards) for name, shards in self.held_out.items()}
+    def _scores(self, bar: Callable[[str, float | None], Bar]) -> dict[tuple[str, str], list[Score]]:
+        texts = {name: _up_to(self.most_tokens, documents_of(shards)[0]) for name, shards in self.held_out.items()}
         total = sum(len(models) for models in self.models.values())
-        found: dict[tuple[str, str], list[float]] = {(c, s): [] for c in self.models for s in self.held_out}
+        found: dict[tuple[str, str], list[Score]] = {(c, s): [] for c in self.models for s in self.held_out}
         with bar(f"comparing {self.name}", total) as shown:
             for choice, models in self.models.items():
                 for artifact in models:
                     loaded = artifact.load()
-                    for name, (tokens, _) in texts.items():
-                        found[choice, name].append(_bits(loaded, tokens))
+                    for name, tokens in texts.items():
+                        found[choice, name].append(_score(loaded, tokens))
                     shown.advance()
         return found
 
@@ -93,7 +100,17 @@ class Comparison:
         return [Table(title, columns, rows, note=note), Bars(f"{title} (bits per byte)", "bits/byte", groups)]
 
 
-def _bits(model: LoadedModel, tokens: list[npt.NDArray[np.int64]]) -> float:
+def _score(model: LoadedModel, tokens: list[npt.NDArray[np.int64]]) -> Score:
     size = [len(model.tokenizer.decode(ids.tolist(), skip_special_tokens=False).encode()) for ids in tokens]
     nats = document_nats(model.transformer, tokens, end_of_sequence=model.end_of_sequence, context=model.context)
-    return bits_per_byte(nats, size)
+    return Score(bits_per_byte(nats, size), math.exp(float(nats.sum()) / sum(map(len, tokens))))
+
+
+def _up_to(most: int, documents: list[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
+    chosen, held = [], 0
+    for tokens in documents:
+        if held >= most:
+            break
+        chosen.append(tokens[: most - held])
+        held += len(chosen[-1])
+    return chosen

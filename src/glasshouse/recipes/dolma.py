@@ -16,16 +16,16 @@ import orjson
 import pyarrow as pa
 
 from glasshouse.data.curation.configuration import CutSpans
-from glasshouse.data.curation.rules import RuleSet, dolma_web_rules
+from glasshouse.data.curation.rules import RuleSet, dolma_code_rules, dolma_markup_rules, dolma_web_rules
 from glasshouse.data.deduplication.keys import DocumentMethod, PieceMethod
-from glasshouse.data.deduplication.methods import exact, minhash, paragraphs
+from glasshouse.data.deduplication.methods import exact, minhash, paragraphs, url
 from glasshouse.data.document import DOCUMENT, document_hash, is_selected
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.signals.families import family
 from glasshouse.data.sources.installed import InstalledText
 from glasshouse.data.sources.paragraphs import unwrap
 from glasshouse.data.sources.topics import TOPICS_FILE
-from glasshouse.data.steps import Corpus, Documents, Tokenizer, curate, installed_text, tokenize, train_tokenizer
+from glasshouse.data.steps import Corpus, Documents, Tokenizer, curate, installed_text, mix, tokenize, train_tokenizer
 from glasshouse.data.writing import write_documents
 from glasshouse.evaluation.comparison import Comparison
 from glasshouse.evaluation.steps import Evaluation, evaluate
@@ -37,11 +37,22 @@ from glasshouse.store.recipe import recipe
 from glasshouse.store.step import Run, step
 from glasshouse.training.configuration import Training
 
-Part = Literal["web", "code", "reference", "held out prose", "held out code", "held out reference"]
+Part = Literal["web", "code", "reference", "held out prose", "held out web", "held out code", "held out reference"]
 HELD_OUT = 0.1
 STRAY_CODE = 0.4
 """Share of the packages' source files that stand among the web pages; the others are the source `code`."""
 LEAST_WORDS = 12
+BYTES_PER_TOKEN = 3.6
+"""Text that gives a token at least, so that a mixture of `tokens * BYTES_PER_TOKEN` bytes is about one pass."""
+MIXTURES: dict[str, dict[str, float]] = {
+    "web only": {"web": 1.0},
+    "code only": {"code": 1.0},
+    "reference only": {"reference": 1.0},
+    "naive": {"web": 0.838, "code": 0.138, "reference": 0.024},
+    "reference+": {"web": 0.815, "code": 0.135, "reference": 0.05},
+    "Gopher-like": {"web": 0.704, "code": 0.054, "reference": 0.242},
+}
+"""Shares of the mixtures of table 5 in the paper, its books counted with the reference; single sources beside them."""
 
 
 @step()
@@ -77,7 +88,7 @@ def _row_of(part: Part) -> Callable[[dict[str, str]], dict[str, str] | None]:
         aside = is_selected(row["id"], HELD_OUT, use="held out of the mixture")
         if manual or part == "held out prose":
             return row | {"text": running_text(unwrap(text))} if manual and part == "held out prose" else None
-        if part == "web" and (stray or source == "docstrings"):
+        if part.endswith("web") and (stray or source == "docstrings") and aside == part.startswith("held"):
             return row | {"text": text if stray else unwrap(text), "source": "web"}
         if part.endswith("code") and is_code and not stray and aside == part.startswith("held"):
             return row | {"source": "code"}
@@ -121,23 +132,51 @@ def dolma(tokens: int = 1_000_000, seeds: int = 3, megabytes: float = 60) -> Eva
     everything = installed_text(InstalledText(megabytes=megabytes))
     web = part_of(everything, "web")
     gopher, no_punctuation = dolma_web_rules, (CutSpans(signal="c4_lines_with_no_ending_punctuation"),)
+    duplicates = (url(), exact(), minhash(), paragraphs())
     filtered = {
         "raw": choice(web),
+        "raw + dedup": choice(web, deduplicate=duplicates),
         "Gopher": choice(web, gopher),
         "NoPunc": choice(web, cut=no_punctuation),
         "Gopher + NoPunc": choice(web, gopher, no_punctuation),
-        "Gopher + NoPunc + dedup": choice(web, gopher, no_punctuation, [exact(), minhash(), paragraphs()]),
+        "Gopher + NoPunc + dedup": choice(web, gopher, no_punctuation, duplicates),
     }
     tokenizer = train_tokenizer(filtered["raw"], vocabulary=4096)
+    arms = {name: [grown(made, tokenizer, tokens, seed) for seed in range(seeds)] for name, made in filtered.items()}
     prose = tokenize(part_of(everything, "held out prose"), tokenizer, holdout=0)
-    arms = {
-        name: [grown(corpus, tokenizer, tokens, seed) for seed in range(seeds)] for name, corpus in filtered.items()
+
+    sources = {
+        "web": filtered["Gopher + NoPunc + dedup"],
+        "code": curate(part_of(everything, "code"), keep=dolma_code_rules),
+        "reference": curate(part_of(everything, "reference"), keep=dolma_markup_rules),
     }
+    aside = {
+        "web": choice(part_of(everything, "held out web"), gopher, no_punctuation, duplicates),
+        "code": curate(part_of(everything, "held out code"), keep=dolma_code_rules),
+        "reference": curate(part_of(everything, "held out reference"), keep=dolma_markup_rules),
+    }
+    held_out = {name: tokenize(corpus, tokenizer, holdout=0).train for name, corpus in aside.items()}
+    total = tokens * BYTES_PER_TOKEN
+    mixed = {name: mix(chosen(sources, weights), weights, total=total) for name, weights in MIXTURES.items()}
+    mixtures = {name: [grown(documents, tokenizer, tokens, seed=0)] for name, documents in mixed.items()}
     return evaluate(
         arms["Gopher + NoPunc + dedup"][0],
-        [Comparison("filters", arms, {"prose": prose.train})],
-        claims=[filters_compound, every_filter_helps],
+        [Comparison("filters", arms, {"prose": prose.train}), Comparison("mixtures", mixtures, held_out)],
+        claims=[
+            filters_compound,
+            every_filter_helps,
+            deduplication_helps,
+            every_source_serves_itself,
+            code_must_be_in_the_mixture,
+            many_sources_beat_one,
+            a_little_reference_goes_a_long_way,
+        ],
     )
+
+
+def chosen(sources: dict[str, Corpus], weights: dict[str, float]) -> dict[str, Corpus]:
+    """The sources a mixture has."""
+    return {name: sources[name] for name in weights}
 
 
 def choice(
@@ -168,7 +207,12 @@ def grown(corpus: Documents, tokenizer: Tokenizer, tokens: int, seed: int) -> La
 )
 def filters_compound(measures: Measures) -> Verdict:
     chain = ("raw", "Gopher", "NoPunc", "Gopher + NoPunc", "Gopher + NoPunc + dedup")
-    saved = [measures[f"filters/{a} over {b}/prose"] for a, b in itertools.pairwise(chain)]
+    seeds = itertools.takewhile(lambda seed: f"filters/raw/prose/seed {seed}" in measures, itertools.count())
+    saved = [
+        measures[f"filters/{a}/prose/seed {seed}"] - measures[f"filters/{b}/prose/seed {seed}"]
+        for seed in seeds
+        for a, b in itertools.pairwise(chain)
+    ]
     return above(min(saved), 0, " bits/byte")
 
 
@@ -177,3 +221,45 @@ def every_filter_helps(measures: Measures) -> Verdict:
     gains = [measures["filters/raw/prose"] - measures[f"filters/{name}/prose"] for name in ("Gopher", "NoPunc")]
     spread = max(measures[f"filters/{name}/prose/spread"] for name in ("raw", "Gopher", "NoPunc"))
     return above(min(gains), spread, " bits/byte")
+
+
+@claim("De-duplication improves both raw and filtered text, on the average over seeds.", "2402.00159, figure 4")
+def deduplication_helps(measures: Measures) -> Verdict:
+    gains = [
+        measures[f"filters/{name}/prose"] - measures[f"filters/{name} + dedup/prose"]
+        for name in ("raw", "Gopher + NoPunc")
+    ]
+    return above(min(gains), 0, " bits/byte")
+
+
+@claim(
+    "A model trained on one source is the best of the single-source models on that source.", "2402.00159, section 4.3"
+)
+def every_source_serves_itself(measures: Measures) -> Verdict:
+    singles = ("web", "code", "reference")
+    margins = [
+        measures[f"mixtures/{other} only/{source}"] - measures[f"mixtures/{source} only/{source}"]
+        for source, other in itertools.permutations(singles, 2)
+    ]
+    return above(min(margins), 0, " bits/byte")
+
+
+@claim("Without code in the mixture the perplexity of code is at least 1.5 times as high.", "2402.00159, section 4.3")
+def code_must_be_in_the_mixture(measures: Measures) -> Verdict:
+    ratio = measures["mixtures/web only/code/perplexity"] / measures["mixtures/naive/code/perplexity"]
+    return above(ratio, 1.5, "x")
+
+
+@claim("A mixture of sources beats every single source on the average over sources.", "2402.00159, figure 1")
+def many_sources_beat_one(measures: Measures) -> Verdict:
+    singles = [measures[f"mixtures/{name} only/macro"] for name in ("web", "code", "reference")]
+    return above(min(singles) - measures["mixtures/naive/macro"], 0, " bits/byte")
+
+
+@claim(
+    "A few per cent of reference text do for reference what a quarter of the mixture does: more than half of the gain.",
+    "2402.00159, section 4.3",
+)
+def a_little_reference_goes_a_long_way(measures: Measures) -> Verdict:
+    none, little, much = (measures[f"mixtures/{name}/reference"] for name in ("web only", "reference+", "Gopher-like"))
+    return above((none - little) / (none - much), 0.5, " of the gain")

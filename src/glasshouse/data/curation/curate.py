@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pyarrow as pa
@@ -38,7 +38,7 @@ from glasshouse.data.resumption import run_resumable, work_key
 from glasshouse.data.signals.measuring import measured_files, with_signals
 from glasshouse.data.sources.inputs import InputShard
 from glasshouse.data.writing import disk_errors_named
-from glasshouse.store.configuration import canonical
+from glasshouse.store.configuration import Config, canonical
 from glasshouse.store.source_code import code_fingerprint
 
 __all__ = ["Curation", "CurationSummary", "EmptyCorpusError", "curate", "kept_documents"]
@@ -141,8 +141,9 @@ def _judge_shards(
     measured = [None] * len(shards) if signals is None else measured_files(signals, shards, curation.measured)
     here = not isinstance(executor, RayTasks)  # a task elsewhere cannot move a bar here
     function = _JudgeShard(curation, max(1, executor.workers // len(shards)) if here else 1, progress if here else None)
-    parts: list[Any] = [*curation.measured, *curation.deduplicate]  # they may come from anywhere, so their code counts too
-    what = (canonical(curation), [code_fingerprint(type(part)) for part in parts], code_fingerprint(judge))
+    parts: list[Any] = [*curation.measured, *curation.deduplicate]
+    code = [code_fingerprint(cast("type[Config]", type(part))) for part in parts]  # they may come from anywhere
+    what = (canonical(curation), code, code_fingerprint(judge))
     tasks = [(work_key(what, shard.fingerprint()), (shard, path)) for shard, path in zip(shards, measured, strict=True)]
     return list(run_resumable(function, tasks, work / "judged", executor))
 
