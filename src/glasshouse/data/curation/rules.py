@@ -233,6 +233,23 @@ dolma_rules = SourceRules(
 )
 """Code sources by the code rules, documentation by the markup rules, every other source by the web rules."""
 
+_FINEWEB = "arXiv 2406.17557, section 3.6; datatrove FineWebQualityFilter"
+
+fineweb_rules = RuleSet(
+    name="fineweb_rules",
+    rules=tuple(
+        rule(f"datatrove_fineweb_{text}").but(reason=reason, citation=_FINEWEB)
+        for text, reason in (
+            ("line_count == 0", "empty"),
+            ("line_punct_ratio < 0.12", "line_punct_ratio"),
+            ("short_line_ratio > 0.67", "short_line_ratio"),
+            ("char_dup_ratio > 0.01", "char_dup_ratio"),
+            ("list_ratio > 0.3", "list_ratio"),
+        )
+    ),
+)
+"""FineWeb's own rules; they need the family `datatrove_fineweb`."""
+
 RULES: dict[str, SourceRules | RuleSet] = {
     "dolma": dolma_rules,
     "dolma_web": dolma_web_rules,
@@ -240,6 +257,7 @@ RULES: dict[str, SourceRules | RuleSet] = {
     "dolma_code": dolma_code_rules,
     "dolma_starcoder": dolma_starcoder_rules,
     "no_punctuation": no_punctuation_rules,
+    "fineweb": fineweb_rules,
 }
 """The published sets of rules by name."""
 

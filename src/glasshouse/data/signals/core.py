@@ -4,8 +4,8 @@ The Gopher signals (Rae et al., arXiv 2112.11446, table A1) and the C4 flags (Ra
 2.2) in the dialect of Dolma's `gopher_v1` and `c4_v1` taggers (arXiv 2402.00159, section 5), and the code signals of
 RedPajama as Dolma's `code_redpajama_taggers_v1` computes them.
 
-Deliberate deviations: values are not rounded to five decimals; C4's line spans are counts here; C4's word list of
-offensive terms is not shipped, so there is no `has_naughty_word` yet; an n-gram signal of a text too short for it is 0.
+Deliberate deviations: values are not rounded to five decimals; C4's line spans are counts here (family `c4_lines` has
+the spans); an n-gram signal of a text too short for it is 0. The dialects are in `gopher.py` and `datatrove_*.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from glasshouse.data.document import text_buffers
 from glasshouse.data.signals.signal import Signal, count, flag, measure
+from glasshouse.data.signals.word_list import naughty_words, word_tables
 from glasshouse.store.configuration import Config
 
 GOPHER = "arXiv 2112.11446, table A1; Dolma gopher_v1"
@@ -25,7 +26,7 @@ REDPAJAMA = "RedPajama code filter; Dolma code_redpajama_taggers_v1"
 DOLMA = "arXiv 2402.00159"
 
 
-# The order is that of the columns of `kernels.measure`.
+# The order is that of the columns of `core_kernel.measure`.
 MEASURED: tuple[Signal, ...] = (
     count("byte_count", "bytes", "bytes of UTF-8 text", DOLMA),
     count("character_count", "characters", "characters (code points)", GOPHER),
@@ -71,6 +72,7 @@ MEASURED: tuple[Signal, ...] = (
         C4,
     ),
     count("lines_with_too_few_words", "lines", "lines of fewer than three words", C4),
+    flag("has_naughty_word", "a word or phrase of the list of naughty words occurs in any case", C4),
     flag("has_javascript", "some word is 'javascript' in any case", C4),
     flag("has_lorem_ipsum", "'lorem ipsum' occurs in any case", C4),
     flag("has_curly_brace", "an opening curly brace occurs", C4),
@@ -82,8 +84,9 @@ MEASURED: tuple[Signal, ...] = (
     measure(
         "alphabetic_characters_per_token",
         "ratio",
-        "alphabetic characters / parts between runs of white space",
+        "alphabetic characters / (1 + runs of word characters + runs of other characters that are not white space)",
         REDPAJAMA,
+        version=2,
     ),
     measure(
         "fraction_of_duplicate_nonempty_lines",
@@ -104,23 +107,31 @@ DERIVED: tuple[Signal, ...] = (
 
 
 class Core(Config):
-    """What one pass over the bytes gives."""
+    """What one pass over the bytes gives.
+
+    Attributes:
+        naughty_words: the words and phrases of `has_naughty_word`; `None` is the English list of C4
+            (`word_list.naughty_words()`), an empty tuple finds nothing. `word_list.read_word_list` reads a file.
+    """
 
     name: Literal["core"] = "core"
+    naughty_words: tuple[str, ...] | None = None
 
     @property
     def signals(self) -> tuple[Signal, ...]:
         return MEASURED + DERIVED
 
     def compute(self, batch: pa.RecordBatch) -> list[pa.Array[Any]]:
-        from glasshouse.data.signals import kernels
+        from glasshouse.data.signals import core_kernel
 
         offsets, data = text_buffers(batch)
-        matrix = np.empty((batch.num_rows, kernels.COLUMNS))
-        kernels.measure(offsets, data, kernels.character_classes(), matrix)
+        matrix = np.empty((batch.num_rows, core_kernel.COLUMNS))
+        listed = naughty_words() if self.naughty_words is None else self.naughty_words
+        core_kernel.measure(offsets, data, word_tables(listed), matrix)
         columns: list[pa.Array[Any]] = [
             pa.array(matrix[:, position].astype(signal.dtype.to_pandas_dtype()), signal.dtype)
             for position, signal in enumerate(MEASURED)
         ]
-        columns.append(pa.array(matrix[:, kernels.NO_PUNCTUATION_LINES] / np.maximum(matrix[:, kernels.LINES], 1)))
+        lines = np.maximum(matrix[:, core_kernel.LINES], 1)
+        columns.append(pa.array(matrix[:, core_kernel.NO_PUNCTUATION_LINES] / lines))
         return columns
