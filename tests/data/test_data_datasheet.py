@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from glasshouse.cli.describe import datasheet as command
-from glasshouse.data.description.croissant import croissant_problems
 from glasshouse.data.curation.curate import Curation, curate
+from glasshouse.data.curation.rules import Rule, RuleSet
+from glasshouse.data.description.croissant import croissant_problems
 from glasshouse.data.description.datasheet import datasheet, write_datasheet
 from glasshouse.data.description.datasheet_answers import (
     QUESTIONS,
@@ -23,7 +24,6 @@ from glasshouse.data.description.datasheet_answers import (
 from glasshouse.data.description.datasheet_facts import FileFact, merkle_root
 from glasshouse.data.description.datasheet_text import Section, Table, markdown, plain
 from glasshouse.data.description.difference import difference, difference_markdown
-from glasshouse.data.curation.rules import Rule, RuleSet
 from glasshouse.data.document import Document, Origin, batches
 from glasshouse.data.tokens.shards import write_shards
 

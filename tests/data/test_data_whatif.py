@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from glasshouse.cli.describe import whatif
 from glasshouse.data.corpus import CorpusDirectory
-from glasshouse.data.description.correlation import correlations
 from glasshouse.data.curation.curate import Curation, curate
 from glasshouse.data.curation.rules import OPERATORS, Rule, RuleSet, SourceRules, dolma_rules, failed_rules
+from glasshouse.data.description.correlation import correlations
 from glasshouse.data.description.whatif import Verdicts, rules_only, what_if
 from glasshouse.data.description.whatif_curve import NoCurveError, curve
 from glasshouse.data.description.whatif_page import script_json, whatif_page

@@ -8,7 +8,7 @@ import sys
 import click
 
 import glasshouse
-from glasshouse.cli import artifacts, classifiers, corpus, describe, mixing, models, recipes, tokens
+from glasshouse.cli import artifacts, classifiers, corpus, deduplication, describe, mixing, models, recipes, tokens
 from glasshouse.cli import search as searching
 from glasshouse.cli.options import CONTEXT
 from glasshouse.cli.recipes import recipe_command
@@ -28,7 +28,7 @@ def cli() -> None:
 
 for command in (
     recipes.run,
-    *(corpus.signals, corpus.curate, corpus.dedupe, mixing.mix),
+    *(corpus.signals, corpus.curate, corpus.dedupe, deduplication.substrings, mixing.mix),
     *(tokens.tokenize, tokens.decontaminate),
     *(classifiers.train_classifier, classifiers.classify),
     *(describe.whatif, describe.explain, describe.datasheet, searching.search),

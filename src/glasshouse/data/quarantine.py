@@ -20,6 +20,9 @@ class Quarantine:
     Every record that was looked at is either kept or quarantined: `rows_seen == rows_kept + rows_quarantined`. A file
     that cannot be read, or is damaged from some byte on, counts as one record.
 
+    What by a named rule is no record at all (a request in a web archive, a vendored folder, a redirect) is counted in
+    `skipped`, by rule, beside that sum; `noted` counts what happened to records that were kept (`encoding latin-1`).
+
     Args:
         path: where to write (created at once, so a run without bad records leaves an empty file); `None` collects the
             records in `records` instead, for interactive use.
@@ -30,6 +33,8 @@ class Quarantine:
         self.rows_seen = 0
         self.rows_kept = 0
         self.by_reason: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
         self.records: list[dict[str, object]] = []
         self._file: IO[bytes] | None = None
         if self.path is not None:
@@ -47,6 +52,14 @@ class Quarantine:
     def keep(self, rows: int = 1) -> None:
         """Counts records that became documents."""
         self.rows_kept += rows
+
+    def skip(self, rule: str, count: int = 1) -> None:
+        """Counts what a named rule says is no record."""
+        self.skipped[rule] += count
+
+    def note(self, what: str, count: int = 1) -> None:
+        """Counts something worth knowing about records that are kept."""
+        self.noted[what] += count
 
     def add(
         self,

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from glasshouse.data.document import DOCUMENT, check_batch
 
+_REPEATING = ["source", "added", "created", "metadata", "origin.file"]
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -52,7 +53,8 @@ def write_documents(batches: Iterable[pa.RecordBatch], path: str | Path) -> Writ
     """Writes documents to one file; the suffix names the form: `.jsonl`, `.jsonl.gz`, `.jsonl.zst` or `.parquet`.
 
     Equal documents give equal bytes (gzip without a time stamp, one fixed zstd level, one Parquet row group per batch).
-    `path` may be any fsspec URL.
+    `path` may be any fsspec URL. What exists under that name is whole: the file is written under another name (locally
+    `<path>.partial`) and gets its own at the end; when writing fails, nothing is left.
 
     Raises:
         ValueError: for another suffix.
@@ -62,22 +64,52 @@ def write_documents(batches: Iterable[pa.RecordBatch], path: str | Path) -> Writ
     name = str(path)
     if not name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")):
         raise ValueError(f"cannot write {name!r}: use .jsonl, .jsonl.gz, .jsonl.zst or .parquet")
-    with disk_errors_named(path), fsspec.open(name, "wb") as raw:
+    with disk_errors_named(path), _whole(name) as raw:
         if name.endswith(".parquet"):
             return write_parquet(batches, raw, DOCUMENT)
         with _compressed(raw, name) as out:
             return _write_lines(batches, out)
 
 
+@contextlib.contextmanager
+def _whole(name: str) -> Iterator[IO[bytes]]:
+    """A file that is there when the block ends, and not when it fails."""
+    system, path = fsspec.core.url_to_fs(name)
+    if "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,)):
+        partial = Path(f"{path}.partial")
+        try:
+            with partial.open("wb") as file:
+                yield file
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return
+    file = system.open(path, "wb", autocommit=False)
+    try:
+        yield file
+        file.close()
+    except BaseException:
+        file.discard()
+        raise
+    file.commit()
+
+
 def write_parquet(batches: Iterable[pa.RecordBatch], file: IO[bytes], schema: pa.Schema) -> Written:
-    """Writes record batches of `schema` as Parquet (zstd), one row group per batch."""
+    """Writes record batches of `schema` as Parquet (zstd), one row group per batch, with a checksum on every page."""
     documents = text_bytes = 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, **parquet_options(schema)) as writer:
         for batch in batches:
             writer.write_batch(batch)
             documents += batch.num_rows
             text_bytes += _text_bytes(batch)
     return Written(documents, text_bytes)
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet is written here: zstd, a checksum on every page, no dictionary of texts (they hardly ever repeat)."""
+    dictionary: Any = _REPEATING if schema.equals(DOCUMENT) else True
+    return {"compression": "zstd", "use_dictionary": dictionary, "write_page_checksum": True}
 
 
 def _text_bytes(batch: pa.RecordBatch) -> int:
@@ -96,7 +128,7 @@ def _compressed(raw: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     elif name.endswith(".zst"):
         import zstandard
 
-        with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as out:
+        with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(raw, closefd=False) as out:
             yield cast("IO[bytes]", out)
     else:
         yield raw

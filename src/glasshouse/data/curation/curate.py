@@ -123,8 +123,7 @@ class _JudgeShard:
             pairs = ((batch, None) for batch in batches) if signals is None else with_signals(batches, signals)
             judged = map_shards(self._judge, pairs, self.workers)
             said = write_judged(judged, folder, self.curation, self.progress)
-        counts = {"quarantined": quarantine.rows_quarantined, "reasons": dict(sorted(quarantine.by_reason.items()))}
-        return said | counts
+        return said | _put_aside(quarantine)
 
     def _judge(self, pair: tuple[pa.RecordBatch, pa.RecordBatch | None]) -> Judged:
         return judge(pair[0], self.curation, pair[1])
@@ -164,10 +163,15 @@ def _judge_stream(
     said = write_judged(executor.map(partial(judge, curation=curation), batches), folder, curation, progress)
     with disk_errors_named(folder):
         (folder / "quarantine.jsonl").touch()
-    counts: dict[str, Any] = {"quarantined": 0, "reasons": {}}
-    if quarantine is not None:
-        counts = {"quarantined": quarantine.rows_quarantined, "reasons": dict(sorted(quarantine.by_reason.items()))}
-    return [said | counts]
+    return [said | _put_aside(quarantine or Quarantine())]
+
+
+def _put_aside(quarantine: Quarantine) -> dict[str, Any]:
+    """What a receipt says of records that did not become documents."""
+    counts = {"reasons": quarantine.by_reason, "skipped": quarantine.skipped, "noted": quarantine.noted}
+    return {"quarantined": quarantine.rows_quarantined} | {
+        name: dict(sorted(of.items())) for name, of in counts.items()
+    }
 
 
 def _finish_shards(
@@ -192,8 +196,8 @@ def _close_books(
 ) -> CurationSummary:
     summary = merged(summary_from(said["summary"]) for said in books)
     for said in receipts:
-        reading = CurationSummary(quarantined=said["quarantined"], quarantine_reasons=said["reasons"])
-        summary.merge(reading)
+        aside = {name: said[name] for name in ("quarantined", "skipped", "noted")}
+        summary.merge(CurationSummary(quarantine_reasons=said["reasons"], **aside))
     summary.curation, summary.inputs = canonical(curation), listed
     return summary.close()
 

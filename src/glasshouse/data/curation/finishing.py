@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +42,7 @@ class _Places:
 
     row: int = 0
     survivor: int = 0
-    pieces: list[int] | None = None
+    pieces: list[int] = field(default_factory=list)
 
 
 def finish(task: Finish, folder: Path) -> dict[str, Any]:
@@ -150,36 +150,44 @@ def _cut(
 ) -> tuple[pa.RecordBatch, dict[int, str]]:
     """The documents that stay, without their repeated pieces, and those of which nothing was left (by method)."""
     spans: list[list[tuple[int, int]]] = [[] for _ in range(survivors.num_rows)]
-    owner: list[str] = [""] * survivors.num_rows
+    texts = strings(survivors, "text") if task.curation.piece_methods else []
+    left, emptied = list(texts), {}
     for number, method in enumerate(task.curation.piece_methods):
-        column = counts[len(task.curation.document_methods) + number]
-        if column is None or places.pieces is None:
-            continue
-        size = int(column[places.survivor : places.survivor + survivors.num_rows].sum())
-        at = places.pieces[number]
-        flags = task.decision.repeated_pieces[number][at : at + size]
-        places.pieces[number] = at + size
-        for row, repeated in enumerate(method.spans(survivors, flags)):
-            if repeated and alive[row]:
-                spans[row] += [(start, end) for start, end, _ in repeated]
-                owner[row] = method.name
-                summary.cut_spans[method.name] = summary.cut_spans.get(method.name, 0) + len(repeated)
+        for row, repeated in enumerate(method.spans(survivors, _flags(task, number, survivors, places, counts))):
+            if not repeated or not alive[row]:
+                continue
+            spans[row] += [(start, end) for start, end, _ in repeated]
+            shorter = without(texts[row], spans[row])
+            lost = len(left[row].encode()) - len(shorter.encode())
+            summary.cut_spans[method.name] = summary.cut_spans.get(method.name, 0) + len(repeated)
+            summary.cut_bytes[method.name] = summary.cut_bytes.get(method.name, 0) + lost
+            if left[row].strip() and not shorter.strip():
+                emptied[row] = method.name
+            left[row] = shorter
     if not any(spans):
         return survivors.filter(pa.array(alive)), {}
-    texts, emptied = strings(survivors, "text"), {}
-    for row, found in enumerate(spans):
-        if found:
-            shorter = without(texts[row], found)
-            lost = len(texts[row].encode()) - len(shorter.encode())
-            summary.cut_bytes[owner[row]] = summary.cut_bytes.get(owner[row], 0) + lost
-            texts[row] = shorter
-            if not shorter.strip():
-                emptied[row] = owner[row]
     stays = alive.copy()
     stays[list(emptied)] = False
-    shortened = pa.array(texts, pa.large_string())
+    shortened = pa.array(left, pa.large_string())
     changed = survivors.set_column(DOCUMENT.get_field_index("text"), DOCUMENT.field("text"), shortened)
     return changed.filter(pa.array(stays)), emptied
+
+
+def _flags(
+    task: Finish,
+    number: int,
+    survivors: pa.RecordBatch,
+    places: _Places,
+    counts: list[npt.NDArray[np.int64] | None],
+) -> npt.NDArray[np.bool_]:
+    """Which pieces of these survivors occurred before, for one method."""
+    column = counts[len(task.curation.document_methods) + number]
+    if column is None:
+        return np.zeros(0, bool)
+    at = places.pieces[number]
+    size = int(column[places.survivor : places.survivor + survivors.num_rows].sum())
+    places.pieces[number] = at + size
+    return task.decision.repeated_pieces[number][at : at + size]
 
 
 def without(text: str, spans: list[tuple[int, int]]) -> str:

@@ -36,6 +36,8 @@ class CurationSummary:
         sources: source -> "input", "kept" and every stage -> tally.
         masked_spans, masked_documents: personal information masked in what was kept or removed as a duplicate.
         cut_spans, cut_bytes: repeated pieces cut out of kept documents, by method.
+        skipped: what was passed over as no document by rule (folders of a code tree, redirects of a wiki).
+        noted: what was done to records that were kept (an encoding other than UTF-8).
         examples: rule -> a few documents it removed.
         curation, inputs: the configuration, and the files that were read.
     """
@@ -53,6 +55,8 @@ class CurationSummary:
     cut_spans: dict[str, int] = field(default_factory=dict)
     cut_bytes: dict[str, int] = field(default_factory=dict)
     quarantine_reasons: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curation: dict[str, Any] = field(default_factory=dict)
     inputs: list[dict[str, Any]] = field(default_factory=list)
@@ -98,6 +102,8 @@ class CurationSummary:
             (self.cut_spans, other.cut_spans),
             (self.cut_bytes, other.cut_bytes),
             (self.quarantine_reasons, other.quarantine_reasons),
+            (self.skipped, other.skipped),
+            (self.noted, other.noted),
         ):
             for name, number in more.items():
                 into[name] = into.get(name, 0) + number
@@ -108,7 +114,8 @@ class CurationSummary:
     def close(self) -> Self:
         """Sorts the books and checks that they balance."""
         self.input = self.documents.documents + self.quarantined
-        for name in ("stages", "rules", "masked_spans", "cut_spans", "cut_bytes", "quarantine_reasons", "examples"):
+        sorted_ones = ("stages", "rules", "masked_spans", "cut_spans", "cut_bytes", "quarantine_reasons", "skipped")
+        for name in (*sorted_ones, "noted", "examples"):
             setattr(self, name, dict(sorted(getattr(self, name).items())))
         self.sources = {source: self.sources[source] for source in sorted(self.sources)}
         if self.input != self.kept.documents + self.removed.documents + self.quarantined:

@@ -55,10 +55,17 @@ class Ngrams(Cutting):
         Raises:
             RepeatedPiecesError: `repeated` does not belong to the batch.
         """
+        from glasshouse.data.deduplication import pieces_kernel as kernel
+        from glasshouse.data.deduplication.word_bounds import word_classes
+
         table = self.table(batch)
-        keys, grams, whole = self._keys(batch, table)
-        check_repeated(repeated, len(keys))
+        grams, whole = np.zeros(len(table), np.int64), np.zeros(len(table), np.bool_)
+        kernel.gram_counts(
+            text_buffers(batch)[1], table, word_classes(), self.ngram_length, self.stride, self.skip_short_paragraphs,
+            grams, whole,
+        )  # fmt: skip
         ends = np.cumsum(grams + whole)
+        check_repeated(repeated, int(ends[-1]) if len(ends) else 0)
         before = np.concatenate([[0], np.cumsum(repeated)])
         found = before[ends - whole] - before[ends - whole - grams]
         with np.errstate(invalid="ignore"):  # no n-gram at all: not a number, which reaches no threshold

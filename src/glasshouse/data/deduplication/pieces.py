@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,10 +111,10 @@ def per_document(table: Table, weights: npt.NDArray[np.int64], rows: int) -> npt
 
 def listed(table: Table, marked: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], rows: int) -> list[list[Span]]:
     """Spans of the marked paragraphs, document by document."""
-    spans: list[list[Span]] = [[] for _ in range(rows)]
-    for (document, _, _, start, end), score in zip(table[marked].tolist(), scores[marked].tolist(), strict=True):
-        spans[document].append((start, end, score))
-    return spans
+    found = table[marked]
+    spans = list(zip(found[:, 3].tolist(), found[:, 4].tolist(), scores[marked].tolist(), strict=True))
+    ends = np.searchsorted(found[:, 0], np.arange(rows + 1)).tolist()  # paragraphs are in the order of the documents
+    return [spans[start:end] for start, end in itertools.pairwise(ends)]
 
 
 class RepeatedPiecesError(ValueError):

@@ -83,6 +83,19 @@ def paragraph_keys(data: Any, paragraphs: Any, keys: Any) -> None:
 
 
 @compiled
+def gram_counts(
+    data: Any, paragraphs: Any, classes: Any, length: int, stride: int, skip_short: bool, grams: Any, whole: Any
+) -> None:
+    """`grams` and `whole` as `gram_keys` fills them, without the keys."""
+    nothing = np.empty(0, np.uint64)
+    for paragraph in range(len(paragraphs)):
+        number = words(data, paragraphs[paragraph, 1], paragraphs[paragraph, 2], classes, nothing)
+        places = number - length + 1
+        grams[paragraph] = max(places, 0) if places < 2 else 2 + (places - 2) // stride
+        whole[paragraph] = grams[paragraph] < 2 and not skip_short
+
+
+@compiled
 def gram_keys(
     data: Any, paragraphs: Any, classes: Any, length: int, stride: int, skip_short: bool, hashes: Any, keys: Any,
     grams: Any, whole: Any,

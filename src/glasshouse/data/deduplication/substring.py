@@ -89,9 +89,9 @@ class Substrings(Config):
         most = min(self.maximum_memory // MEMORY_FACTOR, LARGEST)
         if size > most:
             raise SubstringMemoryError(
-                f"{size:,} bytes of text need {MEMORY_FACTOR * size:,} bytes of memory, and no more than {most:,} bytes "
+                f"{size:,} bytes of text need {MEMORY_FACTOR * size:,} bytes of memory, and at most {most:,} bytes "
                 f"of text can be looked at together (maximum_memory is {self.maximum_memory:,}): raise maximum_memory, "
-                f"or divide the documents into {-(-size // most)} groups, between which repetitions are not found"
+                f"or divide the documents into {-(-size // max(most, 1))} groups, between which nothing is compared"
             )
         text, at = np.empty(size, np.uint8), 0
         for (offsets, data), batch in zip(buffers, batches, strict=True):

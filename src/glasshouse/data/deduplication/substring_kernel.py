@@ -1,7 +1,7 @@
 """The compiled loops of repeated substrings. Importing this imports numba; import it inside functions.
 
-The text is that of all documents, each followed by the byte 0xFF, which is in no UTF-8 and never equal to itself here, so
-that no match goes over the end of a document.
+The text is that of all documents, each followed by the byte 0xFF, which is in no UTF-8 and never equal to itself here,
+so that no match goes over the end of a document.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from glasshouse.data.signals.kernels import compiled
 
 SEPARATOR = 0xFF
 SAME, LATER = 1, 2
-"""Flags of a position: its window is that of the position before it in the suffix array; it is not the first of those."""
+"""Flags of a position: its window is that of the one before it in the suffix array; it is not the first of those."""
 
 
 @compiled

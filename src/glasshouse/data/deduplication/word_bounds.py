@@ -100,6 +100,8 @@ def words(data: Any, start: int, end: int, classes: Any, hashes: Any) -> int:
         joined: Any = False
         if at == start:
             pass
+        elif value == _LETTER and before == _LETTER:  # almost always: saves the rules
+            joined = True
         elif before in (_CR, _LF, _NEWLINE) or value in (_CR, _LF, _NEWLINE):
             joined = before == _CR and value == _LF
         elif (before == _JOINER and kind & _PICTURE) or (before == _SPACE and value == _SPACE) or skipped:
@@ -113,8 +115,9 @@ def words(data: Any, start: int, end: int, classes: Any, hashes: Any) -> int:
         if not joined:
             inked, value_hash = False, _FNV_START
         inked = inked or not kind & WHITE
-        for i in range(width):
-            value_hash = (value_hash ^ np.uint64(data[at + i])) * _FNV
+        if len(hashes):
+            for i in range(width):
+                value_hash = (value_hash ^ np.uint64(data[at + i])) * _FNV
         if not (skipped and joined):
             middle = joined and _SINGLE_QUOTE <= value <= _MID_NUMBER
             if middle:

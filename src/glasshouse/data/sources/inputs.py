@@ -1,40 +1,146 @@
-"""Inputs as shards: what can be read on its own, on any worker."""
+"""Inputs as shards: what can be read on its own, on any worker, in an order that depends on the inputs alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pyarrow as pa
 
-from glasshouse.data.document import BATCH_BYTES, batches
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.sources.reading import MAX_DOCUMENT_BYTES, _documents, _files
-from glasshouse.store.configuration import Config
+from glasshouse.data.sources.forms import FORMS, Form
+from glasshouse.data.sources.rows import SeenIds
+from glasshouse.data.sources.settings import Reading
+from glasshouse.store.configuration import Config, fingerprint
+
+Reader = Callable[["InputShard", Quarantine, SeenIds], Iterator[pa.RecordBatch]]
 
 
 class InputShard(Config):
-    """A file of documents."""
+    """A file of documents, a range of one, or some files of a tree. It can be pickled and holds no open file.
+
+    Attributes:
+        path: the file, or the root of the tree; a local path or an fsspec URL.
+        size: bytes on disk.
+        stamp: time of modification (or entity tag), as the storage tells it.
+        form: how to read it.
+        compression: "gz", "zst", "bz2" or "" for none.
+        start, end: the range: bytes of uncompressed JSON Lines, row groups of Parquet; all of it by default.
+        files: of a tree: names below the root.
+        skipped: of a tree: files and folders that are no documents, by the rule that says so.
+        reading: settings.
+    """
 
     path: str
     size: int
-    stamp: int = 0
+    stamp: str = ""
+    form: Form = "jsonl"
+    compression: str = ""
+    start: int = 0
+    end: int | None = None
+    files: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, int], ...] = ()
+    reading: Reading = Reading()
 
     @property
     def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
+        """The file's name, with the range where it is one; of a tree, its first file."""
+        base = self.path.rstrip("/").rsplit("/", 1)[-1]
+        if self.files:
+            return f"{base}/{self.files[0]}"
+        return base if self.end is None else f"{base}#{self.start}-{self.end}"
 
-    def fingerprint(self) -> str:
-        """Says whether the input changed: path, size and time of modification."""
-        return f"{self.path} {self.size} {self.stamp}"
+    def fingerprint(self, strong: bool = False) -> str:
+        """Says whether the documents may have changed.
 
-    def batches(self, quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
-        """The documents, in order."""
-        return batches(_documents([self.path], quarantine, MAX_DOCUMENT_BYTES), BATCH_BYTES)
+        Cheap: path, size and time of modification. `strong`: the sha256 of the bytes, whatever their path and time.
+        Both say how they are read.
+        """
+        how = "" if self.reading == Reading() else fingerprint(self.reading)
+        form = f"{self.form} {self.compression} {self.start}-{self.end} {how}".rstrip()
+        if strong:
+            return f"sha256 {self._sha256()} {form}"
+        tree = fingerprint([list(self.files), list(map(list, self.skipped))]) if self.files else ""
+        return f"{self.path} {self.size} {self.stamp} {form} {tree}".rstrip()
+
+    def batches(self, quarantine: Quarantine, seen: SeenIds | None = None) -> Iterator[pa.RecordBatch]:
+        """The documents, in order, as batches of `document.DOCUMENT`.
+
+        Args:
+            quarantine: where bad records go; afterwards `rows_seen == rows_kept + rows_quarantined`.
+            seen: ids read before; by default an id only may not come twice in this shard.
+        """
+        for rule, count in self.skipped:
+            quarantine.skip(rule, count)
+        reader: Reader = _reader(self.form)
+        return reader(self, quarantine, SeenIds() if seen is None else seen)
+
+    def _sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name in self.files or ("",):
+            digest.update(f"{name}\0".encode() if name else b"")
+            with fsspec.open(f"{self.path}/{name}" if name else self.path, "rb") as raw:
+                left = -1
+                if self.form == "jsonl" and self.end is not None:
+                    raw.seek(self.start)
+                    left = self.end - self.start
+                while left and (block := raw.read(min(left, 1 << 20) if left > 0 else 1 << 20)):
+                    digest.update(block)
+                    left -= len(block) if left > 0 else 0
+        return digest.hexdigest()
 
 
-def plan_inputs(paths: str | Path | Iterable[str | Path]) -> list[InputShard]:
-    """The shards of files, directories and patterns, in a fixed order."""
+def _reader(form: str) -> Any:
+    if form == "jsonl":
+        from glasshouse.data.sources.json_lines import read_json_lines as reader
+    elif form == "parquet":
+        from glasshouse.data.sources.tables import read_parquet as reader
+    elif form == "arrow":
+        from glasshouse.data.sources.tables import read_arrow as reader
+    elif form == "warc":
+        from glasshouse.data.sources.web_archive import read_web_archive as reader
+    elif form == "wiki":
+        from glasshouse.data.sources.wiki_dump import read_wiki_dump as reader
+    elif form == "text":
+        from glasshouse.data.sources.trees import read_text_tree as reader
+    else:
+        from glasshouse.data.sources.code_trees import read_code_tree as reader
+    return reader
+
+
+def plan_inputs(
+    paths: str | Path | Iterable[str | Path],
+    form: str = "auto",
+    *,
+    shard_bytes: int | None = None,
+    reading: Reading | None = None,
+) -> list[InputShard]:
+    """The shards of files, directories, patterns and URLs: in sorted order per entry, whoever works on them.
+
+    Args:
+        paths: directories are searched. A curated corpus means its documents, a folder of `save_to_disk` its Arrow
+            files, and a directory with nothing but text files is a tree of plain text.
+        form: one of `forms.FORMS`, or "auto": by suffix, for a file named outright also by its first bytes.
+        shard_bytes: split uncompressed JSON Lines (at line ends) and Parquet (between row groups) into pieces of about
+            this size on disk; `None` makes every file one shard. Trees of files are always cut, by default at 32 MiB.
+        reading: settings for all of them.
+
+    Raises:
+        FileNotFoundError: when an entry of `paths` matches no file (nothing has been read then).
+        UnknownFormatError: when a file named outright is in no known form; lists the forms.
+        ValueError: for a form that is not one.
+    """
+    from glasshouse.data.sources.planning import shards_of
+
+    if form != "auto" and form not in FORMS:
+        raise ValueError(f"form must be 'auto' or one of {', '.join(FORMS)}; got {form!r}")
+    if shard_bytes is not None and shard_bytes < 1:
+        raise ValueError(f"shard_bytes must be at least 1, got {shard_bytes}")
     entries = [paths] if isinstance(paths, str | Path) else list(paths)
-    files = [file for entry in entries for file in _files(str(entry))]
-    return [InputShard(path=f, size=Path(f).stat().st_size, stamp=Path(f).stat().st_mtime_ns) for f in files]
+    found = [shard for entry in entries for shard in shards_of(str(entry), form, shard_bytes, reading or Reading())]
+    if not found:
+        raise FileNotFoundError("no files to read: the list of paths is empty")
+    return found

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 BLOCK = 1 << 20
-# A zstd block of a few bytes can stand for 128 KiB, and the decompressor has no output limit: feed it little at a time.
-_ZSTD_BLOCK = 4 << 10
+_ZSTD_BLOCK = 128 << 10
+_ZSTD_FRAME, _ZSTD_SKIPPABLE = 0xFD2FB528, 0x184D2A50
+_ZSTD_CUT = "truncated zstd data: the file ends before its end mark"
 
 
 class DamageError(Exception):
@@ -61,44 +63,121 @@ def gzip_blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def zstd_blocks(file: IO[bytes]) -> Iterator[bytes]:
-    """The bytes of a zstd file of one or more frames. Raises `DamageError` after the last good byte."""
+    """The bytes of a zstd file of one or more frames. Raises `DamageError` after the last good byte.
+
+    The decompressor has no output limit, and 4 bytes can stand for 128 KiB: it is fed one block of the format at a time
+    (RFC 8878, section 3.1.1), which never stands for more than that.
+    """
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor()
-    frame = decompressor.decompressobj()
-    pending, began = b"", False
-    while True:
-        if not pending:
-            pending = file.read(_ZSTD_BLOCK)
-            if not pending:
+    while magic := file.read(4):
+        number = int.from_bytes(magic, "little")
+        if number & 0xFFFFFFF0 == _ZSTD_SKIPPABLE:
+            _exactly(file, int.from_bytes(_exactly(file, 4), "little"))
+            continue
+        if number != _ZSTD_FRAME:
+            raise DamageError("corrupt zstd data: no frame begins here" if len(magic) == 4 else _ZSTD_CUT)
+        frame = decompressor.decompressobj()
+        for piece in _zstd_pieces(file, magic):
+            try:
+                block = frame.decompress(piece)
+            except zstandard.ZstdError as error:
+                raise DamageError(f"corrupt zstd data: {error}") from error
+            if block:
+                yield block
+        if not frame.eof:
+            raise DamageError("corrupt zstd data: a frame does not end with its last block")
+
+
+def _zstd_pieces(file: IO[bytes], magic: bytes) -> Iterator[bytes]:
+    """A frame in pieces: its header, each block, its checksum."""
+    flags = _exactly(file, 1)[0]
+    single, content_size = flags >> 5 & 1, flags >> 6
+    size = 1 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[content_size]
+    yield magic + bytes([flags]) + _exactly(file, size)
+    last = 0
+    while not last:
+        head = _exactly(file, 3)
+        number = int.from_bytes(head, "little")
+        last, kind, length = number & 1, number >> 1 & 3, number >> 3
+        if length > _ZSTD_BLOCK:
+            raise DamageError(f"corrupt zstd data: a block says it has {length} bytes, the format's limit is 128 KiB")
+        yield head + _exactly(file, 1 if kind == 1 else length)
+    if flags >> 2 & 1:
+        yield _exactly(file, 4)
+
+
+def _exactly(file: IO[bytes], size: int) -> bytes:
+    content = file.read(size)
+    if len(content) < size:
+        raise DamageError(_ZSTD_CUT)
+    return content
+
+
+def bzip2_blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a bzip2 file of one or more streams. Raises `DamageError` after the last good byte."""
+    stream = bz2.BZ2Decompressor()
+    began = False
+    while pending := file.read(BLOCK):
+        while pending or not stream.needs_input:
+            if stream.eof:
+                if not pending:
+                    break
+                stream = bz2.BZ2Decompressor()
+            began = True
+            try:
+                block = stream.decompress(pending, BLOCK)
+            except (OSError, EOFError, ValueError) as error:
+                raise DamageError(f"corrupt bzip2 data: {error}") from error
+            pending = stream.unused_data if stream.eof else b""
+            if block:
+                yield block
+            elif stream.needs_input:
                 break
-        if frame.eof:
-            frame = decompressor.decompressobj()
-        began = True
-        try:
-            block = frame.decompress(pending)
-        except zstandard.ZstdError as error:
-            raise DamageError(f"corrupt zstd data: {error}") from error
-        pending = frame.unused_data if frame.eof else b""
-        if block:
-            yield block
-    if began and not frame.eof:
-        raise DamageError("truncated zstd data: the file ends before its end mark")
+    if began and not stream.eof:
+        raise DamageError("truncated bzip2 data: the file ends before its end mark")
+
+
+def range_blocks(file: IO[bytes], start: int, end: int) -> Iterator[bytes]:
+    """The bytes `[start, end)` of an uncompressed file. Raises `DamageError` when the file is shorter by now."""
+    file.seek(start)
+    while start < end:
+        block = file.read(min(BLOCK, end - start))
+        if not block:
+            raise DamageError(f"the file ends at byte {start}, before byte {end} where it ended when it was planned")
+        start += len(block)
+        yield block
+
+
+def compression_of(name: str) -> str:
+    """The compression that a file's suffix names: "gz", "zst", "bz2", or "" for none."""
+    ending = name.rsplit(".", 1)[-1]
+    return ending if ending in READERS else ""
 
 
 def blocks_of(name: str) -> Callable[[IO[bytes]], Iterator[bytes]]:
     """The reader of the compression that a file's suffix names."""
-    if name.endswith(".gz"):
-        return gzip_blocks
-    return zstd_blocks if name.endswith(".zst") else plain_blocks
+    return READERS[compression_of(name)]
 
 
-def lines(blocks: Iterator[bytes], limit: int, excerpt: int = 200) -> Iterator[Line]:
+READERS: dict[str, Callable[[IO[bytes]], Iterator[bytes]]] = {
+    "": plain_blocks,
+    "gz": gzip_blocks,
+    "zst": zstd_blocks,
+    "bz2": bzip2_blocks,
+}
+
+
+def lines(blocks: Iterator[bytes], limit: int, excerpt: int = 200, offset: int = 0) -> Iterator[Line]:
     """The lines of a byte stream; of a line longer than `limit` bytes only the first `excerpt` bytes are held.
 
     DamageError in the stream becomes one last `Line` whose `damage` says what happened; its content is the cut line.
+
+    Args:
+        offset: of the stream's first byte in the file.
     """
-    number, offset, damage = 1, 0, ""
+    number, damage = 1, ""
     held = bytearray()
     size = 0
     stream = iter(blocks)
@@ -111,11 +190,15 @@ def lines(blocks: Iterator[bytes], limit: int, excerpt: int = 200) -> Iterator[L
             break
         start = 0
         while (end := block.find(b"\n", start)) >= 0:
-            _hold(held, block, start, end, size, limit, excerpt)
-            size += end - start
-            yield Line(number, offset, size, bytes(held))
+            if size or end - start > limit:
+                _hold(held, block, start, end, size, limit, excerpt)
+                size += end - start
+                yield Line(number, offset, size, bytes(held))
+                held.clear()
+            else:
+                size = end - start
+                yield Line(number, offset, size, block[start:end])
             number, offset, size, start = number + 1, offset + size + 1, 0, end + 1
-            held.clear()
         _hold(held, block, start, len(block), size, limit, excerpt)
         size += len(block) - start
     if size or damage:

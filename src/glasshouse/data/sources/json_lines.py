@@ -1,0 +1,81 @@
+"""JSON Lines (plain, gzip, zstd, bzip2) to documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+import fsspec
+import orjson
+import pyarrow as pa
+
+from glasshouse.data.document import Document, Origin
+from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.sources.lines import READERS, Line, lines, range_blocks
+from glasshouse.data.sources.rows import BadRowError, Found, SeenIds, batches_of, document_of
+from glasshouse.data.sources.settings import Reading
+
+if TYPE_CHECKING:
+    from glasshouse.data.sources.inputs import InputShard
+
+
+def read_json_lines(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> Iterator[pa.RecordBatch]:
+    """The documents of a file, or of the lines in a byte range of it. Blank lines are not rows."""
+    return batches_of(_found(shard, quarantine), shard.path, quarantine, seen, shard.reading.batch_bytes)
+
+
+def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
+    empty = True
+    file, reading = shard.path, shard.reading
+    try:
+        with fsspec.open(file, "rb") as raw:
+            for line in lines(_blocks(shard, raw), reading.max_document_bytes, offset=shard.start):
+                empty = False
+                if not line.damage and not line.content.strip():
+                    continue
+                # Counting lines before a range would mean reading them: there, the offset alone is the place.
+                number = None if shard.start else line.number
+                quarantine.saw()
+                try:
+                    document = _parse(line, file, reading)
+                except BadRowError as bad:
+                    excerpt = line.content[:800]
+                    quarantine.add(bad.reason, str(bad), file=file, line=number, offset=line.offset, excerpt=excerpt)
+                    continue
+                yield Found(number, line.offset, document)
+    except OSError as error:
+        unreadable(file, error, quarantine)
+        return
+    if empty:
+        quarantine.saw()
+        quarantine.add("empty_file", "the file has no bytes", file=file)
+
+
+def _blocks(shard: InputShard, raw: IO[bytes]) -> Iterator[bytes]:
+    if shard.end is not None:
+        return range_blocks(raw, shard.start, shard.end)
+    return READERS[shard.compression](raw)
+
+
+def unreadable(file: str, error: Exception, quarantine: Quarantine) -> None:
+    """Quarantines a file that cannot be read (any further)."""
+    quarantine.saw()
+    quarantine.add("unreadable_file", f"{type(error).__name__}: {error}", file=file)
+
+
+def _parse(line: Line, file: str, reading: Reading) -> Document:
+    limit = reading.max_document_bytes
+    if line.damage:
+        raise BadRowError("damaged_file", f"{line.damage}; the rows before line {line.number} were kept")
+    if line.size > limit:
+        raise BadRowError("line_too_long", f"the line has {line.size} bytes, the limit is {limit}")
+    try:
+        row = orjson.loads(line.content)
+    except orjson.JSONDecodeError as error:
+        try:
+            line.content.decode()
+        except UnicodeDecodeError as bytes_error:
+            position = line.offset + bytes_error.start
+            raise BadRowError("invalid_utf8", f"byte {position} of the file is not valid UTF-8") from None
+        raise BadRowError("invalid_json", f"not a JSON value: {error}") from None
+    return document_of(row, Origin(file, line.offset, line.offset + line.size), limit, reading)

@@ -1,0 +1,207 @@
+"""From what a person names to shards: finding files, choosing forms, cutting files that can be cut."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec
+import orjson
+import pyarrow as pa
+
+from glasshouse.data.sources.forms import FORMS, KNOWN, Form, form_of_content, form_of_name, unknown
+from glasshouse.data.sources.inputs import InputShard
+from glasshouse.data.sources.lines import compression_of
+from glasshouse.data.sources.settings import Reading
+
+TREE_BYTES = 32 << 20
+_TREES = ("text", "code")
+_BLOCK = 1 << 16
+
+
+def shards_of(entry: str, form: str, shard_bytes: int | None, reading: Reading) -> list[InputShard]:
+    """The shards of one entry. Raises as `plan_inputs`."""
+    system, path = fsspec.core.url_to_fs(entry)
+    if system.isdir(path):
+        found = list(_directory(system, path, form, shard_bytes, reading))
+    elif any(mark in path for mark in "*?["):
+        found = []
+        for name in sorted(system.glob(path)):
+            if system.isdir(name):
+                found += _directory(system, name, form, shard_bytes, reading)
+            else:
+                found += _file(system, name, form, shard_bytes, reading)
+    else:
+        found = list(_file(system, path, form, shard_bytes, reading)) if system.exists(path) else []
+    if not found:
+        wanted = f"of form {form!r}: {FORMS[form]}" if form != "auto" else f"known suffixes: {KNOWN}"
+        raise FileNotFoundError(f"{entry!r} matches no file to read ({wanted})")
+    return found
+
+
+def _directory(system: Any, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
+    if form in _TREES:
+        yield from _tree(system, path, form, shard_bytes, reading)
+        return
+    files = _saved_dataset(system, path) if form in ("auto", "arrow") else []
+    files = files or [(name, found) for name in sorted(_documents(system, path)) if (found := _form(system, name))]
+    for name, found in files:
+        if found == form or (form == "auto" and found not in _TREES):
+            yield from _cut(_shard(system, name, found, reading), shard_bytes)
+    if form == "auto" and files and all(found in _TREES for _, found in files):
+        yield from _tree(system, path, "text", shard_bytes, reading)
+
+
+def _documents(system: Any, path: str) -> list[str]:
+    """All files below a directory; of a curated corpus only its documents."""
+    corpus = system.glob(f"{path.rstrip('/')}/documents-*.parquet")
+    return list(corpus or system.find(path))
+
+
+def _form(system: Any, name: str) -> Form | None:
+    """The form of a file found in a directory; not every XML file there is a dump of a wiki."""
+    found = form_of_name(name)
+    if found != "wiki":
+        return found
+    try:
+        return "wiki" if form_of_content(_url(system, name))[0] == "wiki" else None
+    except (OSError, ValueError):
+        return None
+
+
+def _saved_dataset(system: Any, path: str) -> list[tuple[str, Form]]:
+    """The Arrow files of a folder that `datasets` saved: those of its splits in their order."""
+    root = path.rstrip("/")
+    if system.exists(f"{root}/dataset_dict.json"):
+        splits = orjson.loads(system.cat_file(f"{root}/dataset_dict.json"))["splits"]
+        return [file for split in splits for file in _saved_dataset(system, f"{root}/{split}")]
+    if not system.exists(f"{root}/state.json") or not system.exists(f"{root}/dataset_info.json"):
+        return []
+    state = orjson.loads(system.cat_file(f"{root}/state.json"))
+    if state.get("_indices_files"):
+        raise ValueError(f"{path!r} was saved as a selection of rows; save it again with `datasets` 2 or later")
+    return [(f"{root}/{Path(file['filename']).name}", "arrow") for file in state["_data_files"]]
+
+
+def _file(system: Any, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
+    found: Any = form if form != "auto" else form_of_name(path)
+    compression = compression_of(path)
+    if found is None or (form != "auto" and form_of_name(path) != form and not compression):
+        if compression:
+            raise unknown(path)
+        try:
+            seen, compression = form_of_content(_url(system, path))
+            found = found or seen
+        except ValueError:
+            if found is None:
+                raise
+    if found in _TREES:
+        root, _, name = path.rpartition("/")
+        yield _shard(system, path, found, reading).but(path=_url(system, root), files=(name,), compression="")
+    else:
+        yield from _cut(_shard(system, path, found, reading).but(compression=compression), shard_bytes)
+
+
+def _shard(system: Any, path: str, form: Form, reading: Reading) -> InputShard:
+    about = system.info(path)
+    compression = compression_of(path) if form not in ("parquet", "arrow") else ""
+    return InputShard(
+        path=_url(system, path), size=int(about.get("size") or 0), stamp=_stamp(about), form=form,
+        compression=compression, reading=reading,
+    )  # fmt: skip
+
+
+def _stamp(about: dict[str, Any]) -> str:
+    """What changes when a file is written again."""
+    if about.get("type") in ("file", "link") and "ino" in about:
+        return str(Path(about["name"]).stat().st_mtime_ns)  # nanoseconds; fsspec rounds to a float
+    found = next((about[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if about.get(key)), "")
+    return str(found)
+
+
+def _url(system: Any, path: str) -> str:
+    local = "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
+    return path if local else str(system.unstrip_protocol(path))
+
+
+def _cut(shard: InputShard, shard_bytes: int | None) -> list[InputShard]:
+    """Pieces of a file; a file that cannot be looked into stays whole, and its reader says what is wrong."""
+    if shard_bytes is None or shard.size <= shard_bytes or shard.compression:
+        return [shard]
+    try:
+        if shard.form == "jsonl":
+            cuts = _line_ends(shard.path, shard.size, shard_bytes)
+        elif shard.form == "parquet":
+            cuts = _row_groups(shard.path, shard_bytes)
+        else:
+            return [shard]
+    except (OSError, ValueError, pa.ArrowException):
+        return [shard]
+    ranges = list(pairwise(cuts))
+    if len(ranges) < 2:
+        return [shard]
+    whole = cuts[-1]
+    sizes = [end - start if shard.form == "jsonl" else shard.size * (end - start) // whole for start, end in ranges]
+    pieces = [shard.but(start=start, end=end, size=size) for (start, end), size in zip(ranges, sizes, strict=True)]
+    return cast("list[InputShard]", pieces)
+
+
+def _line_ends(path: str, size: int, shard_bytes: int) -> list[int]:
+    """Offsets to cut at: 0, the first line end after every `shard_bytes`, and the file's size."""
+    cuts = [0]
+    with fsspec.open(path, "rb") as raw:
+        while cuts[-1] + shard_bytes < size:
+            at = cuts[-1] + shard_bytes
+            raw.seek(at)
+            while block := raw.read(_BLOCK):
+                end = block.find(b"\n")
+                if end >= 0:
+                    at += end + 1
+                    break
+                at += len(block)
+            cuts.append(min(at, size))
+    return cuts if cuts[-1] == size else [*cuts, size]
+
+
+def _row_groups(path: str, shard_bytes: int) -> list[int]:
+    import pyarrow.parquet as pq
+
+    cuts, held = [0], 0
+    with fsspec.open(path, "rb") as raw, pq.ParquetFile(raw) as table:
+        for group in range(table.num_row_groups):
+            about = table.metadata.row_group(group)
+            held += sum(about.column(column).total_compressed_size for column in range(about.num_columns))
+            if held >= shard_bytes:
+                cuts.append(group + 1)
+                held = 0
+        last = table.num_row_groups
+    return cuts if cuts[-1] == last else [*cuts, last]
+
+
+def _tree(system: Any, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
+    """The files of a tree, in sorted order, some to a shard."""
+    from glasshouse.data.sources.trees import walk
+
+    root, limit = _url(system, path), TREE_BYTES if shard_bytes is None else shard_bytes
+    files, skipped = walk(system, path, form)
+    group: list[Any] = []
+    groups = []
+    for file in files:
+        group.append(file)
+        if sum(size for _, size, _ in group) >= limit or len(group) >= 4096:
+            groups.append(group)
+            group = []
+    for number, some in enumerate([*groups, group] if group else groups):
+        stamps = orjson.dumps([stamp for _, _, stamp in some])
+        yield InputShard(
+            path=root, form=cast("Form", form), reading=reading, size=sum(size for _, size, _ in some),
+            stamp=_digest(stamps), files=tuple(name for name, _, _ in some),
+            skipped=tuple(skipped.items()) if number == 0 else (),
+        )  # fmt: skip
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
