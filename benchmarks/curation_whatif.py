@@ -25,9 +25,9 @@ from peers import Peers, find_peers
 
 from glasshouse.data.corpus import CorpusDirectory
 from glasshouse.data.curation.curate import curate
+from glasshouse.data.curation.rules import Rule, RuleSet
 from glasshouse.data.description.datasheet import datasheet
 from glasshouse.data.description.explain import explain
-from glasshouse.data.curation.rules import Rule, RuleSet
 from glasshouse.data.description.whatif import Verdicts, what_if
 from glasshouse.data.description.whatif_page import whatif_page
 from glasshouse.data.description.whatif_rules import changed_rules, rules_of

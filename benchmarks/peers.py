@@ -20,7 +20,18 @@ from typing import Any
 
 PINNED = {
     "dolma": ["dolma==1.2.1"],
-    "datatrove": ["datatrove==0.10.1", "spacy", "nltk", "regex", "xxhash", "fasteners", "tldextract", "tokenizers"],
+    "datatrove": [
+        "datatrove==0.10.1",
+        "spacy",
+        "nltk",
+        "regex",
+        "xxhash",
+        "fasteners",
+        "tldextract",
+        "tokenizers",
+        "orjson",
+        "pyarrow",
+    ],
 }
 
 

@@ -29,6 +29,34 @@ def on_workers(command: Any) -> Any:
     return command
 
 
+def how_to_read(command: Any) -> Any:
+    """The options that say what the files are."""
+    for option in (
+        click.option("--form", default="auto", show_default=True,
+                     type=click.Choice(["auto", "jsonl", "parquet", "arrow", "warc", "wiki", "text", "code"]),
+                     help="What the files are; by their names and contents unless it is said."),
+        click.option("--text-key", default="text", show_default=True, help="Rows: the field that holds the text."),
+        click.option("--id-key", default="id", show_default=True, help="Rows: the field that holds the id."),
+        click.option("--make-ids", is_flag=True, help="Rows: give those without an id one of their content."),
+        click.option("--source", default="unknown", show_default=True, help="Of documents that do not say theirs."),
+        click.option("--extractor", default="resiliparse", show_default=True,
+                     type=click.Choice(["resiliparse", "trafilatura"]), help="Web archives: what finds the main text."),
+        click.option("--shard-bytes", type=click.IntRange(min=1), metavar="N",
+                     help="Cut files that can be cut into shards of about this size."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def planned(paths: tuple[str, ...], reading: dict[str, Any]) -> list[InputShard]:
+    """The shards of PATHS, read as the options say."""
+    from glasshouse.data.sources.inputs import plan_inputs
+    from glasshouse.data.sources.settings import Reading
+
+    form, shard_bytes = reading.pop("form"), reading.pop("shard_bytes")
+    return plan_inputs(list(paths), form, shard_bytes=shard_bytes, reading=Reading(**reading))
+
+
 @contextmanager
 def executor_of(workers: int | None, on_ray: bool, ray_address: str | None) -> Iterator[Executor]:
     """Threads of this process, or Ray for as long as the command runs."""
@@ -53,7 +81,7 @@ def shown(description: str, shards: Sequence[InputShard], quiet: bool) -> Iterat
 
     from glasshouse.console import ConsoleReporter
 
-    plain = all(not shard.path.endswith((".gz", ".zst", ".bz2", ".parquet")) for shard in shards)
+    plain = all(not shard.compression and shard.form in ("jsonl", "text", "code") for shard in shards)
     total = float(sum(shard.size for shard in shards)) if plain else None
     with ConsoleReporter(Console(stderr=True)) as reporter, reporter.bar(description, total) as bar:
         yield bar.advance
@@ -66,6 +94,7 @@ def shown(description: str, shards: Sequence[InputShard], quiet: bool) -> Iterat
 @click.option("--list", "list_families", is_flag=True, is_eager=True, expose_value=False,
               callback=lambda context, _, wanted: print_families(context) if wanted else None,
               help="List the families and their columns, and leave.")  # fmt: skip
+@how_to_read
 @on_workers
 @JSON
 def signals(
@@ -76,6 +105,7 @@ def signals(
     on_ray: bool,
     ray_address: str | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Measure every document of PATHS once, into columns.
 
@@ -83,10 +113,9 @@ def signals(
     A killed run goes on where it stopped.
     """
     from glasshouse.data.signals.measuring import measure_signals
-    from glasshouse.data.sources.inputs import plan_inputs
 
     chosen = families_of(families)
-    shards = plan_inputs(list(paths))
+    shards = planned(paths, reading)
     with executor_of(workers, on_ray, ray_address) as executor, shown("measuring", shards, as_json) as progress:
         about = measure_signals(shards, out, chosen, executor=executor, progress=progress)
     if as_json:
@@ -115,6 +144,7 @@ def signals(
 )
 @click.option("--signals", "measured", type=click.Path(exists=True, file_okay=False),
               help="Signals measured before from the same files: nothing is measured again.")  # fmt: skip
+@how_to_read
 @on_workers
 @JSON
 def curate(
@@ -131,6 +161,7 @@ def curate(
     on_ray: bool,
     ray_address: str | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Make a corpus of PATHS: measure, remove by rules, mask, remove duplicates; every removal has its reason.
 
@@ -147,13 +178,14 @@ def curate(
         deduplicate=methods_of(dedupe),
         families=families_of(families) or (),
     )
-    run_curation(paths, out, curation, measured, (workers, on_ray, ray_address), as_json)
+    run_curation(planned(paths, reading), out, curation, measured, (workers, on_ray, ray_address), as_json)
 
 
 @click.command()
 @PATHS
 @OUT
 @click.option("--by", default="exact", show_default=True, metavar="METHODS", help="Methods in their order, by commas.")
+@how_to_read
 @on_workers
 @JSON
 def dedupe(
@@ -164,6 +196,7 @@ def dedupe(
     on_ray: bool,
     ray_address: str | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Remove duplicates from PATHS and nothing else: documents, addresses, paragraphs, n-grams.
 
@@ -172,20 +205,18 @@ def dedupe(
     from glasshouse.data.curation.configuration import Curation
 
     curation = Curation(keep=None, mask=None, deduplicate=methods_of(by))
-    run_curation(paths, out, curation, None, (workers, on_ray, ray_address), as_json)
+    run_curation(planned(paths, reading), out, curation, None, (workers, on_ray, ray_address), as_json)
 
 
 def run_curation(
-    paths: tuple[str, ...], out: str, curation: Any, measured: str | None, where: tuple[Any, ...], as_json: bool
+    shards: list[InputShard], out: str, curation: Any, measured: str | None, where: tuple[Any, ...], as_json: bool
 ) -> None:
     """Curate and tell what happened."""
     from dataclasses import asdict
 
     from glasshouse.data.curation.curate import curate as curate_documents
-    from glasshouse.data.sources.inputs import plan_inputs
 
     curation.check()
-    shards = plan_inputs(list(paths))
     with executor_of(*where) as executor, shown("curating", shards, as_json) as progress:
         summary = curate_documents(shards, out, curation, executor=executor, signals=measured, progress=progress)
     if as_json:

@@ -28,7 +28,7 @@ from glasshouse.data.document import DOCUMENT, strings
 from glasshouse.data.executor import Executor, Threads
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.inputs import InputShard, plan_inputs
-from glasshouse.data.writing import disk_errors_named
+from glasshouse.data.writing import disk_errors_named, parquet_options
 from glasshouse.store.configuration import Config
 
 STAGE = "decontamination"
@@ -189,7 +189,9 @@ class _Work:
         if self.settings.action != "report":
             writes["documents"] = DOCUMENT
         files = {name: home / f"{name}-{number:05d}.parquet" for name in writes}
-        writers = {name: pq.ParquetWriter(path, writes[name], compression="zstd") for name, path in files.items()}
+        writers = {
+            name: pq.ParquetWriter(path, writes[name], **parquet_options(writes[name])) for name, path in files.items()
+        }
         try:
             for judged in self._judged(shard, quarantine, result):
                 for name, writer in writers.items():

@@ -20,7 +20,7 @@ from glasshouse.data.curation.judging import EXCERPT, REASONS, REMOVED
 from glasshouse.data.curation.summary import CurationSummary
 from glasshouse.data.document import DOCUMENT, strings
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.writing import disk_errors_named
+from glasshouse.data.writing import disk_errors_named, parquet_options
 
 SHARD_BYTES = 256 << 20
 
@@ -250,7 +250,7 @@ class _Table:
         self.path = path
         with disk_errors_named(path):
             self.file = path.open("wb")
-            self.writer = pq.ParquetWriter(self.file, schema, compression="zstd")
+            self.writer = pq.ParquetWriter(self.file, schema, **parquet_options(schema))
         stack.callback(self.close)
 
     def write(self, batch: pa.RecordBatch) -> None:

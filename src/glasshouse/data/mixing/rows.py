@@ -27,12 +27,11 @@ from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.signals.measuring import ABOUT, SignalsMismatchError
 from glasshouse.data.sources.attributes import attribute_path
 from glasshouse.data.sources.inputs import InputShard, plan_inputs
-from glasshouse.data.sources.lines import Line, blocks_of, lines
+from glasshouse.data.sources.lines import READERS, Line, lines
 from glasshouse.data.sources.reading import MAX_DOCUMENT_BYTES, BadRowError, document_of
 
 BATCH_ROWS = 1024
 BATCH_BYTES = 8 << 20
-_JSON = (".jsonl", ".json", ".ndjson", ".gz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -206,18 +205,18 @@ def _measured(rows: Rows, signals: SignalRows | None, file: InputFile) -> Rows:
 
 def _documents(shard: InputShard, quarantine: Quarantine) -> Iterator[tuple[int, Document | None, dict[str, Any]]]:
     """(row, document, the row as it was read); no document where the row was quarantined."""
-    if shard.path.endswith(".parquet"):
+    if shard.form == "parquet":
         yield from _parquet_documents(shard.path, quarantine)
-    elif shard.path.endswith(_JSON):
-        yield from _json_documents(shard.path, quarantine)
+    elif shard.form == "jsonl":
+        yield from _json_documents(shard, quarantine)
     else:
         yield from _other_documents(shard, quarantine)
 
 
-def _json_documents(path: str, quarantine: Quarantine) -> Iterator[tuple[int, Document | None, dict[str, Any]]]:
-    number = 0
+def _json_documents(shard: InputShard, quarantine: Quarantine) -> Iterator[tuple[int, Document | None, dict[str, Any]]]:
+    number, path = 0, shard.path
     with fsspec.open(path, "rb") as raw:
-        for line in lines(blocks_of(path)(raw), MAX_DOCUMENT_BYTES):
+        for line in lines(READERS[shard.compression](raw), MAX_DOCUMENT_BYTES):
             if not line.damage and not line.content.strip():
                 continue
             number += 1

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from glasshouse.data.document import DOCUMENT, Document, Origin, to_batch
 from glasshouse.data.mixing.mixture import Form
-from glasshouse.data.writing import disk_errors_named
+from glasshouse.data.writing import disk_errors_named, parquet_options
 
 _ROWS = 256
 _BUFFER = 1 << 20
@@ -64,7 +64,7 @@ class ShardWriter:
         with disk_errors_named(self.path):
             raw = self._stack.enter_context(self.path.open("wb"))
             if self.form == "parquet":
-                self._out = self._stack.enter_context(pq.ParquetWriter(raw, DOCUMENT, compression="zstd"))
+                self._out = self._stack.enter_context(pq.ParquetWriter(raw, DOCUMENT, **parquet_options(DOCUMENT)))
             elif self.form == "jsonl.gz":
                 self._out = gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0)
                 self._stack.callback(self._out.close)
