@@ -63,10 +63,24 @@ def attention(found: Result) -> str:
     return _table(["shape", "tiled, ms", "fused, ms", "tiled / fused"], rows)
 
 
+def curation(found: Result) -> str:
+    """All bars of `curation.json`, part by part."""
+    rows = []
+    for bar in found["bars"]:
+        value = "" if bar["value"] is None else f"{bar['value']:.4g}"
+        holds = {True: "yes", False: "**no**", None: "not measured"}[bar["holds"]]
+        rows.append([f"{bar['part']}: {bar['what']}", bar["bar"], value, holds])
+    peers = ", ".join(f"{name} {version}" for name, version in found["peers"].items())
+    corpus = found["corpus"]
+    about = f"Peers: {peers}. Corpus: {corpus['documents']:,} documents, {corpus['bytes_of_text'] / 1e6:.0f} MB."
+    return about + "\n\n" + _table(["part: what", "wanted", "measured", "holds"], rows)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "shakespeare_cpu": shakespeare,
     "attention_cpu": attention,
+    "curation": curation,
 }
 
 

@@ -18,10 +18,11 @@ LAYOUTS = ("glasshouse", "olmo", "megatron", "nanogpt")
               help="A tokenizer.json (or its folder), a SentencePiece .model, or train one here.")  # fmt: skip
 @click.option("--vocabulary", default=32_768, show_default=True, help="Tokens of a tokenizer that is trained.")
 @click.option("--out", required=True, metavar="DIR", help="A new or empty directory.")
-@click.option("--layout", type=click.Choice(LAYOUTS), default="glasshouse", show_default=True)
+@click.option("--layout", type=click.Choice(LAYOUTS), default="glasshouse", show_default=True,
+              help="Whose files: ours, OLMo's, Megatron's, nanoGPT's (and litGPT's).")  # fmt: skip
 @click.option("--holdout", default=0.0, show_default=True, help="Share of the documents to hold out, by their id.")
 @click.option("--seed", default=0, show_default=True, help="Of the holdout and the tokenizer's sample.")
-@click.option("--workers", default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads.")
 @click.option("--fertility", is_flag=True, help="Also print tokens per word and byte of every source.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 @READS
@@ -64,7 +65,7 @@ def tokenize(
 @click.option("--dialect", type=click.Choice(["ngram", "dolma"]), default="ngram", show_default=True,
               help="dolma: whole paragraphs of more than 13 words.")  # fmt: skip
 @click.option("--save-index", metavar="FILE", help="Keep the index, to be given as --against later.")
-@click.option("--workers", default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @READS
 def decontaminate(

@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from glasshouse.data.curation.configuration import CutSpans
-from glasshouse.data.curation.rules import RuleSet, dolma_code_rules, dolma_markup_rules, dolma_web_rules
+from glasshouse.data.curation.rules import RuleSet, dolma_code_rules, dolma_web_rules
 from glasshouse.data.deduplication.keys import DocumentMethod, PieceMethod
 from glasshouse.data.deduplication.methods import exact, minhash, paragraphs, url
 from glasshouse.data.document import DOCUMENT, document_hash, is_selected
@@ -39,6 +39,8 @@ from glasshouse.training.configuration import Training
 
 Part = Literal["web", "code", "reference", "held out prose", "held out web", "held out code", "held out reference"]
 HELD_OUT = 0.1
+HELD_OUT_REFERENCE = 0.3
+"""There is little reference text, so more of it is set aside."""
 STRAY_CODE = 0.4
 """Share of the packages' source files that stand among the web pages; the others are the source `code`."""
 LEAST_WORDS = 12
@@ -85,7 +87,8 @@ def _row_of(part: Part) -> Callable[[dict[str, str]], dict[str, str] | None]:
         manual = TOPICS_FILE in str(row["origin"])
         is_code = source in ("packages", "stdlib")
         stray = source == "packages" and is_selected(row["id"], STRAY_CODE, use="stray code")
-        aside = is_selected(row["id"], HELD_OUT, use="held out of the mixture")
+        share = HELD_OUT_REFERENCE if part.endswith("reference") else HELD_OUT
+        aside = is_selected(row["id"], share, use="held out of the mixture")
         if manual or part == "held out prose":
             return row | {"text": running_text(unwrap(text))} if manual and part == "held out prose" else None
         if part.endswith("web") and (stray or source == "docstrings") and aside == part.startswith("held"):
@@ -148,12 +151,12 @@ def dolma(tokens: int = 1_000_000, seeds: int = 3, megabytes: float = 60) -> Eva
     sources = {
         "web": filtered["Gopher + NoPunc + dedup"],
         "code": curate(part_of(everything, "code"), keep=dolma_code_rules),
-        "reference": curate(part_of(everything, "reference"), keep=dolma_markup_rules),
+        "reference": curate(part_of(everything, "reference"), keep=None),
     }
     aside = {
         "web": choice(part_of(everything, "held out web"), gopher, no_punctuation, duplicates),
         "code": curate(part_of(everything, "held out code"), keep=dolma_code_rules),
-        "reference": curate(part_of(everything, "held out reference"), keep=dolma_markup_rules),
+        "reference": curate(part_of(everything, "held out reference"), keep=None),
     }
     held_out = {name: tokenize(corpus, tokenizer, holdout=0).train for name, corpus in aside.items()}
     total = tokens * BYTES_PER_TOKEN

@@ -22,7 +22,6 @@ from glasshouse.data.contamination.index import EvaluationIndex
 from glasshouse.data.contamination.paragraphs import ParagraphIndex
 from glasshouse.data.contamination.report import Report, report_of, write_report
 from glasshouse.data.contamination.scanning import HITS, scan
-from glasshouse.data.corpus import CorpusDirectory, NotACorpusError
 from glasshouse.data.curation.judging import REMOVED
 from glasshouse.data.document import DOCUMENT, strings
 from glasshouse.data.executor import Executor, Threads
@@ -136,7 +135,7 @@ def decontaminate(
     partial = home.with_name(home.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
-    shards = plan(inputs)
+    shards = plan_inputs(inputs)
     partial.mkdir(parents=True)
     work = _Work(index, settings, str(partial))
     done = list((executor or Threads()).map(work, list(enumerate(shards))))
@@ -147,17 +146,6 @@ def decontaminate(
         home.rmdir()
     partial.replace(home)
     return report
-
-
-def plan(inputs: Sequence[str | Path]) -> list[InputShard]:
-    """The files to scan; a curated corpus stands for its documents."""
-    shards: list[InputShard] = []
-    for entry in inputs:
-        try:
-            shards += plan_inputs([str(path) for path in CorpusDirectory(entry).document_files])
-        except NotACorpusError:
-            shards += plan_inputs([entry])
-    return shards
 
 
 @dataclass

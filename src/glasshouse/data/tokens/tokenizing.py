@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 from pydantic import Field
 
-from glasshouse.data.corpus import CorpusDirectory, NotACorpusError
 from glasshouse.data.executor import Executor
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.inputs import InputShard, plan_inputs
@@ -84,7 +83,7 @@ def tokenize_files(
     home = Path(directory)
     if home.is_dir() and any(home.iterdir()):
         raise ShardError(f"{home} is not empty: write into a new directory")
-    shards = _plan(inputs)
+    shards = plan_inputs(inputs)
     partial = home.with_name(home.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -114,17 +113,6 @@ def tokenize_files(
         files=tuple(sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())),
         fertility=tuple(table),
     )
-
-
-def _plan(inputs: Sequence[str | Path]) -> list[InputShard]:
-    """The files to read; a curated corpus stands for its documents."""
-    shards: list[InputShard] = []
-    for entry in inputs:
-        try:
-            shards += plan_inputs([str(path) for path in CorpusDirectory(entry).document_files])
-        except NotACorpusError:
-            shards += plan_inputs([entry])
-    return shards
 
 
 def _batches(shards: Sequence[InputShard], quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
