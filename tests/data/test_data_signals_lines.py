@@ -1,9 +1,8 @@
-"""Lines: C4's spans, the second dialects, and the hashes that are offered to others."""
+"""Lines: C4's spans and the second dialects."""
 
 import re
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from glasshouse.data.document import Document, Origin, to_batch
 from glasshouse.data.signals.c4 import C4Lines
 from glasshouse.data.signals.families import compute_signals, family
-from glasshouse.data.signals.lines import line_hashes
 
 
 def batch_of(texts):
@@ -55,12 +53,6 @@ def assert_equal(texts):
         assert row["c4_v2_has_javascript"] == ("javascript" in text.lower())
         assert row["lines_with_too_few_words"] == len(spans[1])
         assert row["lines_with_no_ending_punctuation"] == len(spans[0])
-    counts, keys = line_hashes(batch_of(texts))
-    lines = [line for text in texts for line in text.split("\n")]
-    assert counts.tolist() == [text.count("\n") + 1 for text in texts]
-    first = dict(zip(lines, keys.tolist(), strict=True))
-    assert [first[line] for line in lines] == keys.tolist()
-    assert len(set(keys.tolist())) == len(set(lines))
 
 
 CORNERS = [
@@ -104,11 +96,3 @@ def test_c4_v2_counts_characters_of_the_lower_cased_text():
     assert measured_spans(["İx y z.\na"]) == [([(8, 9)], [(8, 9)])]
     assert measured_spans(["İx y z.\na"], "c4_v2") == [([(9, 10)], [(9, 10)])]
     assert measured_spans(CORNERS[:-1], "c4_v2") == measured_spans(CORNERS[:-1])
-
-
-def test_hashes_do_not_depend_on_the_batch():
-    counts, keys = line_hashes(batch_of(CORNERS))
-    later_counts, later = line_hashes(batch_of(CORNERS).slice(6))
-    assert np.array_equal(later_counts, counts[6:])
-    assert np.array_equal(later, keys[counts[:6].sum() :])
-    assert line_hashes(batch_of(CORNERS).slice(0, 0))[1].size == 0

@@ -202,3 +202,11 @@ def test_saved_datasets_are_read_without_the_package(tmp_path, monkeypatch):
     (tmp_path / "one" / "state.json").write_text('{"_data_files": [], "_indices_files": [{"filename": "i"}]}')
     with pytest.raises(ValueError, match="selection of rows"):
         plan_inputs(tmp_path / "one")
+
+
+@pytest.mark.parametrize("splits", ['["../outside"]', '["."]', '["/tmp"]', '[""]', "[1]", '"train"', "7"])
+def test_splits_of_a_saved_dataset_are_folders_inside(tmp_path, splits):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "dataset_dict.json").write_text(f'{{"splits": {splits}}}')
+    with pytest.raises(ValueError, match=r"dataset_dict\.json whose splits are no names of folders"):
+        plan_inputs(tmp_path / "saved")

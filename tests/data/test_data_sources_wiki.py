@@ -77,6 +77,7 @@ BOMB = '<!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a
         (BOMB + HEAD + page(1, "a") + "</mediawiki>", "refused_xml", 0),
         ('<!DOCTYPE x SYSTEM "file:///etc/passwd">' + HEAD + page(1, "a"), "refused_xml", 0),
         (HEAD + page(1, "a") + "<x>" * 100_000, "refused_xml", 1),
+        (HEAD + page(1, "a") + "<!-- " + "x" * (18 << 20), "refused_xml", 1),
         (HEAD + page(1, "a") + page(2, "b")[:-30], "damaged_file", 1),
         (HEAD + page(1, "a") + "<page>&undefined;</page>", "damaged_file", 1),
         (HEAD + page(1, "a") + page(2, "\ufffe"), "damaged_file", 1),
@@ -172,3 +173,18 @@ HOSTILE = [
 def test_hostile_nesting_costs_no_more_than_honest_text(piece):
     """A quadratic pass over 2 MB would take an hour; every pass is over the text once."""
     assert plain_text("start " + piece * (2_000_000 // len(piece)) + "\nend").startswith("start")
+
+
+@pytest.mark.parametrize("namespace", ["9" * 5000, "\u00b2", "-", "x"])
+def test_a_namespace_that_is_no_number_leaves_the_rest(tmp_path, namespace):
+    content = HEAD + page(1, "a") + page(2, "b", namespace=namespace) + page(3, "c") + "</mediawiki>"
+    found, quarantine = read(tmp_path / "x.xml", content)
+    assert [row["id"] for row in found] == ["1", "3"]
+    assert quarantine.skipped == {"wiki_namespace": 1}
+    assert quarantine.rows_quarantined == 0
+
+
+def test_the_address_of_a_wiki_is_bounded(tmp_path):
+    content = HEAD.replace("Accueil", "A" * 100_000) + page(1, "a") + "</mediawiki>"
+    found, _ = read(tmp_path / "x.xml", content)
+    assert len(found[0]["metadata"]) < 10_000

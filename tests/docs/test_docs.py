@@ -177,7 +177,11 @@ def test_examples_run(page, texts):
 
 @pytest.fixture(scope="module")
 def tables():
-    spec = importlib.util.spec_from_file_location("make_table", ROOT / "docs" / "make_table.py")
+    return script("make_table")
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -185,6 +189,10 @@ def tables():
 
 def test_the_table_in_the_readme_is_up_to_date(tables):
     assert tables.main(["--check"]) == 0
+
+
+def test_the_table_of_families_is_up_to_date():
+    assert script("make_families").main(["--check"]) == 0
 
 
 def test_there_are_eleven_systems_and_their_recipes_are_named_once():

@@ -9,24 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from glasshouse.cli.options import executor_of, on_workers
+
 if TYPE_CHECKING:
-    from glasshouse.data.executor import Executor
     from glasshouse.data.sources.inputs import InputShard
 
 PATHS = click.argument("paths", nargs=-1, required=True)
 OUT = click.option("--out", required=True, type=click.Path(file_okay=False), help="A new directory to write into.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-
-
-def on_workers(command: Any) -> Any:
-    """The options that say where the work is done."""
-    for option in (
-        click.option("--workers", type=click.IntRange(min=1), help="Threads, or tasks on Ray; every core by default."),
-        click.option("--ray", "on_ray", is_flag=True, help="Run on Ray: a local one, or the cluster at --ray-address."),
-        click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster, e.g. auto or ray://host:10001."),
-    ):
-        command = option(command)
-    return command
 
 
 def how_to_read(command: Any) -> Any:
@@ -58,20 +48,6 @@ def planned(paths: tuple[str, ...], reading: dict[str, Any]) -> list[InputShard]
 
 
 @contextmanager
-def executor_of(workers: int | None, on_ray: bool, ray_address: str | None) -> Iterator[Executor]:
-    """Threads of this process, or Ray for as long as the command runs."""
-    from glasshouse.data.executor import RayTasks, Threads
-    from glasshouse.store.environment import usable_cores
-
-    count = workers or usable_cores()
-    if on_ray or ray_address:
-        with RayTasks(count, ray_address) as cluster:
-            yield cluster
-    else:
-        yield Threads(count)
-
-
-@contextmanager
 def shown(description: str, shards: Sequence[InputShard], quiet: bool) -> Iterator[Callable[[int], None] | None]:
     """A progress bar over bytes of text, when somebody looks; the total is known where files are not compressed."""
     if quiet:
@@ -90,7 +66,11 @@ def shown(description: str, shards: Sequence[InputShard], quiet: bool) -> Iterat
 @click.command()
 @PATHS
 @OUT
-@click.option("--families", metavar="NAMES", help="Families of signals, separated by commas (see --list).")
+@click.option(
+    "--families",
+    metavar="NAMES",
+    help="Families of signals, by commas (see --list); settings after colons: toxicity:model=DIR.",
+)
 @click.option("--list", "list_families", is_flag=True, is_eager=True, expose_value=False,
               callback=lambda context, _, wanted: print_families(context) if wanted else None,
               help="List the families and their columns, and leave.")  # fmt: skip
@@ -136,7 +116,7 @@ def signals(
               help="A named set of rules, 'none', or a file with one rule per line: word_count < 50.")  # fmt: skip
 @click.option("--remove", multiple=True, metavar="RULE", help="One more rule, e.g. 'word_count < 50'; may be repeated.")
 @click.option("--dedupe", default="exact,minhash", show_default=True, metavar="METHODS",
-              help="Methods in their order, separated by commas, or 'none'.")  # fmt: skip
+              help="Methods in their order, separated by commas, or 'none'; settings after colons.")  # fmt: skip
 @click.option("--cut", multiple=True, metavar="COLUMN[>=SCORE]", help="Cut the spans of a column out of what is kept.")
 @click.option("--mask/--no-mask", default=True, show_default=True, help="Mask personal information.")
 @click.option(
@@ -184,7 +164,13 @@ def curate(
 @click.command()
 @PATHS
 @OUT
-@click.option("--by", default="exact", show_default=True, metavar="METHODS", help="Methods in their order, by commas.")
+@click.option(
+    "--by",
+    default="exact",
+    show_default=True,
+    metavar="METHODS",
+    help="Methods in their order, by commas; settings after colons: ngrams:ngram_length=6.",
+)
 @how_to_read
 @on_workers
 @JSON
@@ -223,33 +209,55 @@ def run_curation(
         click.echo(json.dumps(asdict(summary)))
         return
     click.echo(f"{summary.input:,} records in")
-    for name, tally in summary.stages.items():
+    order = ["rules", "pii", "cut", *(method.name for method in curation.deduplicate)]
+    for name in sorted(summary.stages, key=order.index):
+        tally = summary.stages[name]
         click.echo(f"  {tally.documents:>12,}  removed by {name} ({tally.bytes / 1e6:.1f} MB)")
     if summary.quarantined:
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.quarantine_reasons.items())
         click.echo(f"  {summary.quarantined:>12,}  in quarantine ({reasons})")
-    click.echo(f"  {summary.kept.documents:>12,}  kept ({summary.kept.bytes / 1e6:.1f} MB)")
+    lost = sum(summary.cut_bytes.values()) / 1e6
+    after = f", {summary.kept.bytes / 1e6 - lost:.1f} MB without what is cut" if lost else ""
+    click.echo(f"  {summary.kept.documents:>12,}  kept ({summary.kept.bytes / 1e6:.1f} MB{after})")
     if summary.masked_documents:
         click.echo(
             f"{sum(summary.masked_spans.values()):,} personal spans masked in {summary.masked_documents:,} documents"
         )
     for name, count in summary.cut_spans.items():
-        click.echo(f"{count:,} spans cut by {name} ({summary.cut_bytes[name] / 1e6:.1f} MB)")
+        what = "named by --cut" if name == "cut" else f"found by {name}"
+        click.echo(f"{count:,} spans {what} are cut ({summary.cut_bytes.get(name, 0) / 1e6:.1f} MB)")
     click.echo(f"corpus in {out}; next: glasshouse whatif {out}, explain {out} ID, datasheet {out}")
 
 
 def families_of(names: str | None) -> tuple[Any, ...] | None:
-    """Families of signals by their names."""
+    """Families of signals by their names: `core,toxicity:model=DIR,language:languages=en+fr`."""
     from glasshouse.data.signals.families import family
 
-    return None if names is None else tuple(family(name.strip()) for name in names.split(",") if name.strip())
+    return None if names is None else tuple(family(name, **settings) for name, settings in parts_of(names))
 
 
 def methods_of(names: str) -> tuple[Any, ...]:
     """Methods of de-duplication by their names."""
     from glasshouse.data.deduplication.methods import method
 
-    return () if names == "none" else tuple(method(name.strip()) for name in names.split(",") if name.strip())
+    return () if names == "none" else tuple(method(name, **settings) for name, settings in parts_of(names))
+
+
+def parts_of(texts: str) -> list[tuple[str, dict[str, Any]]]:
+    """Names with their settings, of a list by commas."""
+    return [part_of(text) for text in texts.split(",") if text.strip()]
+
+
+def part_of(text: str) -> tuple[str, dict[str, Any]]:
+    """`name:key=value:key=value` as a name and its settings; a value with `+` in it is a list."""
+    name, *given = text.strip().split(":")
+    settings: dict[str, Any] = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r}: write NAME:SETTING=VALUE, got {pair!r}")
+        settings[key] = tuple(value.split("+")) if "+" in value else value
+    return name, settings
 
 
 def cut_of(text: str) -> Any:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from glasshouse.cli.options import executor_of, on_workers
+
 if TYPE_CHECKING:
     from glasshouse.data.mixing.dolma import Finding
     from glasshouse.data.mixing.mixture import Mixture
@@ -35,7 +37,7 @@ FORMS = ("jsonl.zst", "jsonl.gz", "jsonl", "parquet")
               help="Mix as a mixing file of Dolma's says.")  # fmt: skip
 @click.option("--fix", is_flag=True, help="With --import-dolma: put misspelt keys and unread attribute sets right.")
 @click.option("--check", is_flag=True, help="Only say what is wrong; exit status 1 when a rule cannot work.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads.")
+@on_workers
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def mix(
     paths: tuple[str, ...],
@@ -43,7 +45,9 @@ def mix(
     imported: str | None,
     fix: bool,
     check: bool,
-    workers: int,
+    workers: int | None,
+    on_ray: bool,
+    ray_address: str | None,
     as_json: bool,
     **quick: Any,
 ) -> None:
@@ -79,15 +83,15 @@ def mix(
         raise click.UsageError("some rules were not understood (see above): the mixture would not be the file's")
     if out is None:
         raise click.UsageError("say where to write with --out, or only --check")
-    run(mixture, out, workers, as_json)
+    run(mixture, out, (workers, on_ray, ray_address), as_json)
 
 
-def run(mixture: Mixture, out: str, workers: int, as_json: bool) -> None:
+def run(mixture: Mixture, out: str, where: tuple[Any, ...], as_json: bool) -> None:
     """Mix and tell what happened."""
-    from glasshouse.data.executor import Threads
     from glasshouse.data.mixing.mix import mix as mix_documents
 
-    summary = mix_documents(mixture, out, Threads(workers))
+    with executor_of(*where) as executor:
+        summary = mix_documents(mixture, out, executor)
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
     else:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from glasshouse.data.executor import Executor
     from glasshouse.store.store import Store
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -28,8 +31,40 @@ def open_store(location: str) -> Store:
     return Store(location)
 
 
+def names_files(reference: str) -> bool:
+    """Whether it is a path that exists, a pattern or a URL; anything else names an artifact of the store."""
+    from pathlib import Path
+
+    return "://" in reference or any(mark in reference for mark in "*?[") or Path(reference).exists()
+
+
 def existing_path(location: str, reference: str) -> str:
     """A directory or file named outright, or the folder of an artifact of the store (an id, a pin, a recipe's name)."""
     from pathlib import Path
 
     return reference if Path(reference).exists() else str(open_store(location).open(reference).path)
+
+
+def on_workers(command: Any) -> Any:
+    """The options that say where the work is done."""
+    for option in (
+        click.option("--workers", type=click.IntRange(min=1), help="Threads, or tasks on Ray; every core by default."),
+        click.option("--ray", "on_ray", is_flag=True, help="Run on Ray: a local one, or the cluster at --ray-address."),
+        click.option("--ray-address", metavar="ADDRESS", help="A running Ray cluster, e.g. auto or ray://host:10001."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def executor_of(workers: int | None, on_ray: bool, ray_address: str | None) -> Iterator[Executor]:
+    """Threads of this process, or Ray for as long as the command runs."""
+    from glasshouse.data.executor import RayTasks, Threads
+    from glasshouse.store.environment import usable_cores
+
+    count = workers or usable_cores()
+    if on_ray or ray_address:
+        with RayTasks(count, ray_address) as cluster:
+            yield cluster
+    else:
+        yield Threads(count)

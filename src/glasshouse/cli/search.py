@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import READS, open_store
+from glasshouse.cli.options import READS, names_files, open_store
 
 if TYPE_CHECKING:
     from glasshouse.data.search.corpus_index import CorpusIndex
@@ -48,7 +48,7 @@ def open_index(corpus: str, index: Path | None, location: str) -> CorpusIndex:
     path = Path(corpus)
     if (path / HEADER).is_file():
         return CorpusIndex(path)
-    if not path.exists() and "://" not in corpus and not any(mark in corpus for mark in "*?["):
+    if not names_files(corpus):
         return _index_of_artifact(corpus, index, location)
     if index is None and not path.is_dir():
         raise click.UsageError(f"{corpus} is no directory: say with --index DIRECTORY where its index shall be kept")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from glasshouse.cli.options import READS, existing_path
+from glasshouse.cli.options import READS, executor_of, existing_path, names_files, on_workers
 
 LAYOUTS = ("glasshouse", "olmo", "megatron", "nanogpt")
 
@@ -22,13 +22,13 @@ LAYOUTS = ("glasshouse", "olmo", "megatron", "nanogpt")
               help="Whose files: ours, OLMo's, Megatron's, nanoGPT's (and litGPT's).")  # fmt: skip
 @click.option("--holdout", default=0.0, show_default=True, help="Share of the documents to hold out, by their id.")
 @click.option("--seed", default=0, show_default=True, help="Of the holdout and the tokenizer's sample.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads.")
+@on_workers
 @click.option("--fertility", is_flag=True, help="Also print tokens per word and byte of every source.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 @READS
 def tokenize(
     paths: tuple[str, ...], tokenizer: str, vocabulary: int, out: str, layout: str, holdout: float, seed: int,
-    workers: int, fertility: bool, as_json: bool, location: str,
+    workers: int | None, on_ray: bool, ray_address: str | None, fertility: bool, as_json: bool, location: str,
 ) -> None:  # fmt: skip
     """Tokenize documents: PATHS are files, directories, patterns, or corpora (directories, artifacts)."""
     from glasshouse.data.tokens.tokenizing import Tokenizing, tokenize_files
@@ -36,7 +36,8 @@ def tokenize(
     settings = Tokenizing(
         tokenizer=tokenizer, vocabulary=vocabulary, layout=layout, holdout=holdout, seed=seed, fertility=fertility
     )
-    summary = tokenize_files(inputs_of(location, paths), out, settings, workers=workers)
+    with executor_of(workers, on_ray, ray_address) as executor:
+        summary = tokenize_files(inputs_of(location, paths), out, settings, executor=executor)
     if as_json:
         click.echo(json.dumps(summary.model_dump(), ensure_ascii=False))
         return
@@ -65,22 +66,22 @@ def tokenize(
 @click.option("--dialect", type=click.Choice(["ngram", "dolma"]), default="ngram", show_default=True,
               help="dolma: whole paragraphs of more than 13 words.")  # fmt: skip
 @click.option("--save-index", metavar="FILE", help="Keep the index, to be given as --against later.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Threads.")
+@on_workers
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @READS
 def decontaminate(
     paths: tuple[str, ...], against: tuple[str, ...], out: str, report_only: bool, action: str, ngram: int,
-    threshold: float, fields: tuple[str, ...], dialect: str, save_index: str | None, workers: int, as_json: bool,
-    location: str,
+    threshold: float, fields: tuple[str, ...], dialect: str, save_index: str | None,
+    workers: int | None, on_ray: bool, ray_address: str | None, as_json: bool, location: str,
 ) -> None:  # fmt: skip
     """Find evaluation items in documents, and remove or report them: PATHS as for `tokenize`."""
     from glasshouse.data.contamination.decontaminate import Decontamination
     from glasshouse.data.contamination.decontaminate import decontaminate as run
-    from glasshouse.data.executor import Threads
 
     settings: dict[str, Any] = {"threshold": threshold, "action": "report" if report_only else action}
     index = index_of(against, fields, ngram, dialect, save_index)
-    report = run(inputs_of(location, paths), index, out, Decontamination(**settings), executor=Threads(workers))
+    with executor_of(workers, on_ray, ray_address) as executor:
+        report = run(inputs_of(location, paths), index, out, Decontamination(**settings), executor=executor)
     if as_json:
         click.echo(json.dumps(report.model_dump(), ensure_ascii=False))
         return
@@ -116,6 +117,4 @@ def index_of(against: tuple[str, ...], fields: tuple[str, ...], ngram: int, dial
 
 def inputs_of(location: str, paths: tuple[str, ...]) -> list[str]:
     """Paths as they are; what is neither a path, a pattern nor a URL is an artifact of the store."""
-    return [
-        path if any(mark in path for mark in ("*", "?", "://")) else existing_path(location, path) for path in paths
-    ]
+    return [path if names_files(path) else existing_path(location, path) for path in paths]

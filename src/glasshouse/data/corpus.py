@@ -19,10 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 KEPT = "kept"
+SIGNAL_FILES, REMOVED_FILES = "signals-*.parquet", "removed-*.parquet"
 
 
 class NotACorpusError(FileNotFoundError):
     """A directory that holds no documents."""
+
+
+def signal_files(path: str | Path) -> list[Path]:
+    """The files of signals in a directory, in order; none where there are none."""
+    return sorted(Path(path).glob(SIGNAL_FILES))
 
 
 class CorpusDirectory:
@@ -37,6 +43,16 @@ class CorpusDirectory:
         if not self.document_files:
             raise NotACorpusError(f"{path} holds no documents-*.parquet: curate documents into it first")
 
+    @property
+    def signal_files(self) -> list[Path]:
+        """The files of signals, in order; none where it was not made by `curate`."""
+        return signal_files(self.path)
+
+    @property
+    def removed_files(self) -> list[Path]:
+        """The files of removals, in order; none where it was not made by `curate`."""
+        return sorted(self.path.glob(REMOVED_FILES))
+
     def batches(self, rows: int = 512) -> Iterator[pa.RecordBatch]:
         """The kept documents, in order."""
         for file in self.document_files:
@@ -45,11 +61,11 @@ class CorpusDirectory:
 
     def signals(self, columns: Sequence[str] | None = None) -> pa.Table:
         """id, source, signals and verdict of every document that came in, in order; `columns` reads only some."""
-        return self._table("signals-*.parquet", columns)
+        return self._table(self.signal_files, SIGNAL_FILES, columns)
 
     def removed(self) -> pa.Table:
         """One row per reason of a removal: id, source, stage, rule, value, threshold, duplicate_of, excerpt."""
-        return self._table("removed*.parquet", None)
+        return self._table(self.removed_files, REMOVED_FILES, None)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -74,8 +90,7 @@ class CorpusDirectory:
                             return dict(table.read_row_group(group).slice(row, 1).to_pylist()[0])
         return None
 
-    def _table(self, pattern: str, columns: Sequence[str] | None) -> pa.Table:
-        files = sorted(self.path.glob(pattern))
+    def _table(self, files: list[Path], pattern: str, columns: Sequence[str] | None) -> pa.Table:
         if not files:
             raise NotACorpusError(f"{self.path} holds no {pattern}: it was not made by `curate`")
         wanted = None if columns is None else list(columns)

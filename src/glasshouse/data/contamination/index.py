@@ -134,11 +134,6 @@ class EvaluationIndex:
         """What is looked for, in words."""
         return f"n-grams of {self.matching.ngram} words"
 
-    @property
-    def gram_count(self) -> int:
-        """Different n-grams, whole short items included."""
-        return len(self.gram_size)
-
     def save(self, path: str | Path) -> None:
         """Writes the index to one file (`index_file.py`); equal indexes give equal bytes."""
         header = {"matching": self.matching.model_dump(), "sets": list(self.sets), "items": list(self.item_ids)}

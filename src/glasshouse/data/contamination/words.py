@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glasshouse.data.signals.kernels import _decode, _mixed, compiled
+from glasshouse.data.signals.kernels import compiled, decode, mixed
 
 BASE = np.uint64(0x9E3779B97F4A7C15)
-_FNV = np.uint64(0x100000001B3)
-_FNV_START = np.uint64(0xCBF29CE484222325)
+FNV = np.uint64(0x100000001B3)
+FNV_START = np.uint64(0xCBF29CE484222325)
 _ONE = np.uint64(1)
 
 
@@ -41,22 +41,22 @@ def folding() -> npt.NDArray[np.int32]:
 def split_words(data: Any, start: int, end: int, table: Any, hashes: Any, starts: Any, ends: Any) -> int:
     """Hash, first byte and end byte of every word of one document; returns their number."""
     words, in_word, at = 0, False, start
-    value = _FNV_START
+    value = FNV_START
     while at < end:
-        code, width = _decode(data, at)
+        code, width = decode(data, at)
         folded = table[code]
         if folded:
             if not in_word:
-                in_word, value = True, _FNV_START
+                in_word, value = True, FNV_START
                 starts[words] = at
-            value = (value ^ np.uint64(folded)) * _FNV
+            value = (value ^ np.uint64(folded)) * FNV
         elif in_word:
             in_word = False
-            hashes[words], ends[words] = _mixed(value), at
+            hashes[words], ends[words] = mixed(value), at
             words += 1
         at += width
     if in_word:
-        hashes[words], ends[words] = _mixed(value), end
+        hashes[words], ends[words] = mixed(value), end
         words += 1
     return words
 
@@ -78,7 +78,7 @@ def _same_words(
     for word in range(first, first + size):
         byte = starts[word]
         while byte < ends[word]:
-            code, width = _decode(data, byte)
+            code, width = decode(data, byte)
             if letters[at] != table[code]:
                 return False
             at += 1
@@ -131,7 +131,7 @@ def find_grams(
                     value = np.uint64(value - drop * hashes[i - size])
                 if i < size - 1:
                     continue
-                key = _mixed(value) & mask
+                key = mixed(value) & mask
                 bit = key & bit_mask
                 if not filter_bits[np.int64(bit >> np.uint64(3))] >> np.uint8(bit & np.uint64(7)) & np.uint8(1):
                     continue
@@ -162,25 +162,25 @@ def fold_passages(
     words = size = 0
     for passage in range(len(offsets) - 1):
         passage_words[passage] = words
-        in_word, value = False, _FNV_START
+        in_word, value = False, FNV_START
         at, end = offsets[passage], offsets[passage + 1]
         while at <= end:
             code, width = 0, 1  # the end of a passage ends a word
             if at < end:
-                code, width = _decode(data, at)
+                code, width = decode(data, at)
             folded = table[code]
             if folded:
                 if not in_word:
-                    in_word, value = True, _FNV_START
+                    in_word, value = True, FNV_START
                     word_letter[words] = size
-                value = (value ^ np.uint64(folded)) * _FNV
+                value = (value ^ np.uint64(folded)) * FNV
                 letters[size] = folded
                 size += 1
             elif in_word:
                 in_word = False
                 letters[size] = 0
                 size += 1
-                hashes[words] = _mixed(value)
+                hashes[words] = mixed(value)
                 words += 1
             at += width
     passage_words[len(offsets) - 1] = words
@@ -194,7 +194,7 @@ def gram_keys(hashes: Any, starts: Any, sizes: Any, mask: Any, keys: Any) -> Non
         value = np.uint64(0)
         for word in range(starts[i], starts[i] + sizes[i]):
             value = np.uint64(value * BASE + hashes[word])
-        keys[i] = _mixed(value) & mask
+        keys[i] = mixed(value) & mask
 
 
 @compiled

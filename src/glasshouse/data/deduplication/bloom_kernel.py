@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from glasshouse.data.signals.kernels import _mixed, compiled
+from glasshouse.data.signals.kernels import compiled, mixed
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _SIX, _LOW = np.uint64(6), np.uint64(63)
@@ -22,11 +22,11 @@ def add(words: Any, bits: Any, hashes: int, seed: Any, keys: Any, found: Any) ->
     """Adds keys in order; `found[i]` becomes whether key `i` seemed to be in already. Returns how many did not."""
     new = 0
     for i in range(len(keys)):
-        state = _mixed(keys[i] ^ seed)
+        state = mixed(keys[i] ^ seed)
         known = True
         for _ in range(hashes):
             state += _STEP
-            bit = _mixed(state) % bits
+            bit = mixed(state) % bits
             word, one = np.int64(bit >> _SIX), np.uint64(1) << (bit & _LOW)
             if not words[word] & one:
                 known = False
@@ -40,11 +40,11 @@ def add(words: Any, bits: Any, hashes: int, seed: Any, keys: Any, found: Any) ->
 def contains(words: Any, bits: Any, hashes: int, seed: Any, keys: Any, found: Any) -> None:
     """`found[i]` becomes whether key `i` seems to be in."""
     for i in range(len(keys)):
-        state = _mixed(keys[i] ^ seed)
+        state = mixed(keys[i] ^ seed)
         known = True
         for _ in range(hashes):
             state += _STEP
-            bit = _mixed(state) % bits
+            bit = mixed(state) % bits
             if not words[np.int64(bit >> _SIX)] & (np.uint64(1) << (bit & _LOW)):
                 known = False
                 break

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glasshouse.data.signals.kernels import _mixed, compiled
+from glasshouse.data.signals.kernels import compiled, mixed
 
 
 @compiled
@@ -21,7 +21,7 @@ def first_equal(low: Any, high: Any, slots: Any, first: Any) -> None:
     """
     mask = np.uint64(len(slots) - 1)
     for row in range(len(low)):
-        slot = np.int64(_mixed(low[row]) & mask)
+        slot = np.int64(mixed(low[row]) & mask)
         first[row] = row
         while slots[slot] >= 0:
             other = slots[slot]
@@ -48,7 +48,7 @@ def seen_before(keys: Any, table: Any, seen: Any) -> None:
             seen[row] = zero
             zero = True
             continue
-        slot = np.int64(_mixed(key) & mask)
+        slot = np.int64(mixed(key) & mask)
         while table[slot] != np.uint64(0) and table[slot] != key:
             slot = np.int64((np.uint64(slot) + np.uint64(1)) & mask)
         seen[row] = table[slot] == key

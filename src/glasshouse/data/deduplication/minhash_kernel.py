@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from glasshouse.data.signals.kernels import _FNV, _FNV_START, _GRAM, SPACE, _decode, _mixed, compiled
+from glasshouse.data.signals.kernels import FNV, FNV_START, GRAM, SPACE, compiled, decode, mixed
 
 EMPTY = np.uint32(0xFFFFFFFF)
 _NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -19,9 +19,9 @@ _NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
 @compiled
 def _lower(recent: Any, words: int, size: int, multipliers: Any, addends: Any, row: Any) -> None:
     """Lowers a signature by the shingle of the last `size` of `words` words."""
-    value = _FNV_START
+    value = FNV_START
     for i in range(words - size, words):
-        value = _mixed(value * _GRAM + recent[i % len(recent)])
+        value = mixed(value * GRAM + recent[i % len(recent)])
     shingle = np.uint32(value >> np.uint64(32))
     for j in range(len(multipliers)):
         row[j] = min(row[j], np.uint32((shingle ^ addends[j]) * multipliers[j]))
@@ -42,27 +42,27 @@ def signatures(
         row[:] = EMPTY
         words = 0
         in_word = False
-        word = _FNV_START
+        word = FNV_START
         at, end = offsets[document], offsets[document + 1]
         while at <= end:
             code, width = 32, 1  # the end of the text ends a word, as a space does
             if at < end:
-                code, width = _decode(data, at)
+                code, width = decode(data, at)
             if classes[code] & SPACE:
                 if in_word:
-                    recent[words % shingle] = _mixed(word)
+                    recent[words % shingle] = mixed(word)
                     words += 1
                     in_word = False
                     if words >= shingle:
                         _lower(recent, words, shingle, multipliers, addends, row)
             else:
                 if not in_word:
-                    in_word, word = True, _FNV_START
+                    in_word, word = True, FNV_START
                 for i in range(width):
                     byte = np.uint64(data[at + i])
                     if 65 <= data[at + i] <= 90:
                         byte |= np.uint64(32)
-                    word = (word ^ byte) * _FNV
+                    word = (word ^ byte) * FNV
             at += width
         if 0 < words < shingle:
             _lower(recent, words, words, multipliers, addends, row)
@@ -74,8 +74,8 @@ def band_keys(values: Any, worded: Any, rows: int, keys: Any) -> None:
     """One 64-bit hash of every band of `rows` values; the largest number in all bands of a document without words."""
     for document in range(len(values)):
         for band in range(keys.shape[1]):
-            key = np.uint64(band + 1) * _GRAM
+            key = np.uint64(band + 1) * GRAM
             for i in range(band * rows, (band + 1) * rows):
-                key = _mixed(key ^ np.uint64(values[document, i])) * _FNV
-            key = _mixed(key)
+                key = mixed(key ^ np.uint64(values[document, i])) * FNV
+            key = mixed(key)
             keys[document, band] = min(key, _NO_KEY - np.uint64(1)) if worded[document] else _NO_KEY

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glasshouse.data.deduplication.word_bounds import WHITE, words
-from glasshouse.data.signals.kernels import _FNV, _FNV_START, _decode, _mixed, compiled
+from glasshouse.data.signals.kernels import FNV, FNV_START, compiled, decode, mixed
 
 DOCUMENT, FIRST_BYTE, END_BYTE, START, END = range(5)
 COLUMNS = 5
@@ -48,7 +48,7 @@ def cut(
             ends = at >= stop
             is_cut = not ends and _is_at(data, at, stop, separator)
             if not (ends or is_cut):
-                code, width = _decode(data, at)
+                code, width = decode(data, at)
                 inked = inked or (classes[code] & WHITE) == 0
                 length += 1
                 at += width
@@ -69,10 +69,10 @@ def cut(
 
 @compiled
 def _whole_key(data: Any, first: int, end: int) -> Any:
-    value = _FNV_START
+    value = FNV_START
     for i in range(first, end):
-        value = (value ^ np.uint64(data[i])) * _FNV
-    return _mixed(value ^ _WHOLE)
+        value = (value ^ np.uint64(data[i])) * FNV
+    return mixed(value ^ _WHOLE)
 
 
 @compiled
@@ -125,7 +125,7 @@ def gram_keys(
             # As in Dolma the first two n-grams are one word apart whatever the stride: 0, 1, 1 + stride, …
             if start >= 0 and (last == 0 or start - last >= stride):
                 last = start
-                keys[count] = _mixed(value)
+                keys[count] = mixed(value)
                 count += 1
                 taken += 1
         grams[paragraph] = taken

@@ -21,12 +21,11 @@ from pydantic import Field
 
 from glasshouse.data.deduplication.pieces import Span
 from glasshouse.data.document import text_buffers
+from glasshouse.data.suffixes import LARGEST, sorted_suffixes
 from glasshouse.store.configuration import Config
 
 MEMORY_FACTOR = 10
 """Bytes of memory per byte of text: the text, its suffix array (4), the order before (4), flags (1)."""
-LARGEST = 2**31 - 1
-"""Most bytes of text at a time: positions are of 32 bits."""
 
 
 class SubstringMemoryError(ValueError):
@@ -63,7 +62,6 @@ class Substrings(Config):
 
     def _found(self, batches: Sequence[pa.RecordBatch]) -> npt.NDArray[np.int64]:
         from glasshouse.data.deduplication import substring_kernel as kernel
-        from glasshouse.data.search.suffix_array import sorted_suffixes
 
         text = self._gathered(batches)
         if not len(text):

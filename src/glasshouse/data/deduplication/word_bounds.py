@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glasshouse.data.signals.kernels import _FNV, _FNV_START, _decode, _mixed, compiled
+from glasshouse.data.signals.kernels import FNV, FNV_START, compiled, decode, mixed
 
 # Values of Word_Break; the low five bits of a class.
 (_OTHER, _CR, _LF, _NEWLINE, _EXTEND, _JOINER, _REGIONAL, _FORMAT, _KATAKANA, _HEBREW, _LETTER, _SINGLE_QUOTE,
@@ -43,7 +43,7 @@ def word_classes() -> npt.NDArray[np.uint8]:
 def _following(data: Any, at: Any, end: Any, classes: Any) -> Any:
     """Word_Break of the next character that rule WB4 does not skip."""
     while at < end:
-        code, width = _decode(data, at)
+        code, width = decode(data, at)
         value = np.int64(classes[code] & _VALUE)
         if value not in (_EXTEND, _FORMAT, _JOINER):
             return value
@@ -91,9 +91,9 @@ def words(data: Any, start: int, end: int, classes: Any, hashes: Any) -> int:
     middle: Any = False
     odd: Any = False
     inked: Any = False
-    value_hash = _FNV_START
+    value_hash = FNV_START
     while at < end:
-        code, width = _decode(data, at)
+        code, width = decode(data, at)
         kind = classes[code]
         value = np.int64(kind & _VALUE)
         skipped = value in (_EXTEND, _FORMAT, _JOINER)
@@ -110,14 +110,14 @@ def words(data: Any, start: int, end: int, classes: Any, hashes: Any) -> int:
             joined = _joins(previous, value, middle, odd, data, at + width, end, classes)
         if not joined and at > start and inked:
             if len(hashes):
-                hashes[count] = _mixed(value_hash)
+                hashes[count] = mixed(value_hash)
             count += 1
         if not joined:
-            inked, value_hash = False, _FNV_START
+            inked, value_hash = False, FNV_START
         inked = inked or not kind & WHITE
         if len(hashes):
             for i in range(width):
-                value_hash = (value_hash ^ np.uint64(data[at + i])) * _FNV
+                value_hash = (value_hash ^ np.uint64(data[at + i])) * FNV
         if not (skipped and joined):
             middle = joined and _SINGLE_QUOTE <= value <= _MID_NUMBER
             if middle:
@@ -131,6 +131,6 @@ def words(data: Any, start: int, end: int, classes: Any, hashes: Any) -> int:
         at += width
     if inked:
         if len(hashes):
-            hashes[count] = _mixed(value_hash)
+            hashes[count] = mixed(value_hash)
         count += 1
     return count

@@ -54,7 +54,7 @@ _ABOUT = {
 
 def croissant(corpus: CorpusDirectory, name: str, answers: Answers, files: Sequence[FileFact]) -> dict[str, Any]:
     """The metadata of a corpus: files with their sha256, the documents and the signals as record sets."""
-    signals = sorted(corpus.path.glob("signals-*.parquet"))
+    signals = corpus.signal_files
     stated = {
         "name": name,
         "description": answers.description,

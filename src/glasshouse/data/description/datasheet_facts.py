@@ -80,7 +80,7 @@ def document_facts(corpus: CorpusDirectory) -> DocumentFacts:
 
 def label_shares(corpus: CorpusDirectory) -> dict[str, list[tuple[str, int, int]]]:
     """Every signal that is a word, such as the language: (value, documents in, documents kept), most first."""
-    schema = pq.read_schema(sorted(corpus.path.glob("signals-*.parquet"))[0])
+    schema = pq.read_schema(corpus.signal_files[0])
     names = [f.name for f in schema if f.name not in ("id", "source", "verdict") and pa.types.is_string(f.type)]
     shares = {}
     for name in names:

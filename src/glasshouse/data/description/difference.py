@@ -185,7 +185,7 @@ def _fates(corpus: CorpusDirectory, keys: npt.NDArray[np.void]) -> list[str]:
     found = np.full(len(keys), NOT_READ, dtype=object)
     order = np.argsort(keys)
     ranked = keys[order]
-    for file in sorted(corpus.path.glob("signals-*.parquet")):
+    for file in corpus.signal_files:
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(columns=["id", "source", "verdict"]):
                 here = np.frombuffer(_digests(batch), _KEY)

@@ -165,7 +165,7 @@ def explain(corpus: str | Path | CorpusDirectory, identifier: str, source: str |
 
 def _places(home: CorpusDirectory, identifier: str) -> Iterator[tuple[Path, int, str]]:
     """Where documents of an id are among the signals: file, row, source."""
-    for file in sorted(home.path.glob("signals-*.parquet")):
+    for file in home.signal_files:
         table = pq.read_table(file, columns=["id", "source"])
         for row in _rows_of(table, identifier):
             yield file, row, str(table.column("source")[row].as_py())
@@ -199,7 +199,7 @@ def _document(home: CorpusDirectory, identifier: str, source: str) -> tuple[str,
 
 def _removals(home: CorpusDirectory, identifier: str, source: str) -> list[dict[str, Any]]:
     found = []
-    for file in sorted(home.path.glob("removed*.parquet")):
+    for file in home.removed_files:
         found += pq.read_table(file, filters=[("id", "=", identifier), ("source", "=", source)]).to_pylist()
     return found
 

@@ -65,8 +65,7 @@ class SignalTable:
     @cached_property
     def schema(self) -> pa.Schema:
         """Columns of the signal files, with the documentation of each signal as metadata."""
-        first = sorted(self.corpus.path.glob("signals-*.parquet"))[0]
-        return pq.read_schema(first)
+        return pq.read_schema(self.corpus.signal_files[0])
 
     @cached_property
     def ids(self) -> pa.ChunkedArray[Any]:
@@ -149,10 +148,9 @@ class SignalTable:
         """The beginning of the (masked) texts of removed documents, from the reasons of their removal."""
         wanted = self.identities(rows)
         columns = ["id", "source", "excerpt"]
-        files = sorted(self.corpus.path.glob("removed*.parquet"))
         only = pa.array([name for name, _ in wanted], pa.string())
         found: dict[tuple[str, str], str] = {}
-        for file in files:
+        for file in self.corpus.removed_files:
             table = pq.read_table(file, columns=columns)
             for row in table.filter(pc.is_in(table.column("id"), only)).to_pylist():
                 found.setdefault((row["id"], row["source"]), row["excerpt"])

@@ -126,8 +126,8 @@ def _weighed(mixture: Mixture, plans: list[list[InputFile]], home: Path, executo
     hashes, amounts = [], []
     for number, stream in enumerate(mixture.streams):
         folders = [home / f"{place:05d}" for place, task in enumerate(tasks) if task.number == number]
-        hashes.append(np.concatenate([np.load(folder / "hashes.npy") for folder in folders]))
-        amounts.append(np.concatenate([np.load(folder / "amounts.npy") for folder in folders]))
+        hashes.append(np.concatenate([np.load(folder / "hashes.npy", allow_pickle=False) for folder in folders]))
+        amounts.append(np.concatenate([np.load(folder / "amounts.npy", allow_pickle=False) for folder in folders]))
         if not amounts[-1].sum() > 0:
             raise MixtureError(
                 f"stream {stream.name!r} has a weight, and nothing is left of it to weigh (0 {mixture.weigh_by})"

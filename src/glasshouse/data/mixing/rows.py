@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glasshouse.data.corpus import KEPT, CorpusDirectory
+from glasshouse.data.corpus import KEPT, CorpusDirectory, signal_files
 from glasshouse.data.document import Document, Origin
 from glasshouse.data.mixing.alignment import MisalignedError, SideFile, SignalRows, signal_tables, window
 from glasshouse.data.mixing.expression import Usage
@@ -190,7 +190,7 @@ def _signals_of(file: InputFile, columns: Sequence[str]) -> SignalRows | None:
     if file.signals is not None:
         return SignalRows(signal_tables([Path(file.signals)], columns, None), file.signals)
     if file.corpus is not None:
-        files = sorted(Path(file.corpus).glob("signals-*.parquet"))
+        files = signal_files(file.corpus)
         count = pq.read_metadata(file.shard.path).num_rows
         kept = window(signal_tables(files, columns, KEPT), file.first, count)
         return SignalRows(kept, f"{file.corpus}/signals-*.parquet (kept documents)") if files else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from glasshouse.data.corpus import signal_files
 from glasshouse.data.mixing.checking import ANY, UnknownColumnError, Warning, signals_of_schema
 from glasshouse.data.mixing.fields import usage_of_columns
 from glasshouse.data.mixing.mixture import Mixture, MixtureError, Stream
@@ -57,9 +57,7 @@ def columns_of(stream: Stream, files: Sequence[InputFile]) -> dict[str, Signal]:
 def _signal_files(file: InputFile) -> list[str]:
     if file.signals is not None:
         return [file.signals]
-    return (
-        [] if file.corpus is None else [str(path) for path in sorted(Path(file.corpus).glob("signals-*.parquet"))[:1]]
-    )
+    return [] if file.corpus is None else [str(path) for path in signal_files(file.corpus)[:1]]
 
 
 def _measured(stream: Stream) -> dict[str, Signal]:

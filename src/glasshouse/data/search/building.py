@@ -19,7 +19,8 @@ from glasshouse.data.resumption import RECEIPT, run_resumable, work_key
 from glasshouse.data.search.errors import SearchIndexError
 from glasshouse.data.search.header import FORMAT, write_header
 from glasshouse.data.search.ranked import write_ranked
-from glasshouse.data.search.suffix_array import DOCUMENT_TABLE, LIMIT, SuffixArray, write_suffix_array
+from glasshouse.data.search.suffix_array import DOCUMENT_TABLE, SuffixArray, write_suffix_array
+from glasshouse.data.suffixes import LARGEST
 from glasshouse.store.artifact import RECORD
 from glasshouse.store.configuration import Config
 
@@ -38,7 +39,7 @@ class Indexing(Config):
         writer_bytes: memory of the ranked index's writer.
     """
 
-    shard_bytes: int = Field(default=128 << 20, ge=1, le=LIMIT)
+    shard_bytes: int = Field(default=128 << 20, ge=1, le=LARGEST)
     ranked: bool = True
     writer_bytes: int = Field(default=64 << 20, ge=16 << 20)
 
@@ -144,8 +145,10 @@ def _pieces(batches: Iterable[pa.RecordBatch], shard_bytes: int) -> Iterator[_Pi
             if text and len(text) + size + 1 > shard_bytes:
                 yield _Piece(text, pa.table(rows, schema=DOCUMENT_TABLE))
                 text, rows = bytearray(), {name: [] for name in DOCUMENT_TABLE.names}
-            if size >= LIMIT:
-                raise SearchIndexError(f"document {identifier!r} has {size} bytes, at most {LIMIT - 1} can be indexed")
+            if size >= LARGEST:
+                raise SearchIndexError(
+                    f"document {identifier!r} has {size} bytes, at most {LARGEST - 1} can be indexed"
+                )
             record = (identifier, source, origin["file"], origin["start"], origin["end"], len(text))
             for name, value in zip(DOCUMENT_TABLE.names, record, strict=True):
                 rows[name].append(value)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from glasshouse.data.search.words import JOINS
-from glasshouse.data.signals.kernels import _decode, compiled
+from glasshouse.data.signals.kernels import compiled, decode
 
 SEPARATOR = 0xFF
 """Stands after every document: this byte cannot occur in UTF-8, so no match crosses documents."""
@@ -89,7 +89,7 @@ def _is_boundary(text: Any, at: Any, classes: Any) -> Any:
     before = at - 1
     while before > 0 and text[before] & 0xC0 == 0x80:
         before -= 1
-    return classes[_decode(text, before)[0]] != JOINS or classes[_decode(text, at)[0]] != JOINS
+    return classes[decode(text, before)[0]] != JOINS or classes[decode(text, at)[0]] != JOINS
 
 
 @compiled

@@ -29,13 +29,12 @@ from glasshouse.data.search.header import (
     read_header,
     write_header,
 )
+from glasshouse.data.suffixes import sorted_suffixes
 from glasshouse.data.writing import disk_errors_named
 from glasshouse.store.configuration import Config
 
 HEADER = "header.json"
 TEXT, SUFFIXES, DOCUMENTS = "text.bin", "suffixes.bin", "documents.parquet"
-LIMIT = 2**31 - 1
-"""Most bytes of one suffix array: its entries are int32."""
 SAMPLED = 4096
 
 _COLUMNS: dict[str, pa.DataType] = {
@@ -65,24 +64,6 @@ class Matches(NamedTuple):
 
     lengths: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
-
-
-def sorted_suffixes(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """The suffix array of at most 2 GiB of bytes; needs 4 more bytes of memory per byte.
-
-    Raises:
-        ModuleNotFoundError: pydivsufsort is not installed (`pip install 'glasshouse[search]'`).
-        ValueError: the text is empty or too long.
-    """
-    try:
-        from pydivsufsort import divsufsort
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("pydivsufsort is not installed: pip install 'glasshouse[search]'") from error
-    if not 0 < len(text) <= LIMIT:
-        raise ValueError(f"a suffix array holds 1 to {LIMIT} bytes, got {len(text)}: use smaller shards")
-    # The library only reads, but takes no read-only array.
-    writable = text if text.flags.writeable and text.flags.c_contiguous else text.copy()
-    return np.asarray(divsufsort(writable), dtype=np.int32)
 
 
 def write_suffix_array(folder: Path, text: bytes | bytearray, documents: pa.Table) -> ShardHeader:

@@ -28,7 +28,8 @@ from glasshouse.data.search.header import (
     read_header,
     write_header,
 )
-from glasshouse.data.search.suffix_array import SAMPLED, sorted_suffixes
+from glasshouse.data.search.suffix_array import SAMPLED
+from glasshouse.data.suffixes import sorted_suffixes
 from glasshouse.data.tokens.shards import TokenShards
 from glasshouse.data.writing import disk_errors_named
 from glasshouse.store.configuration import Config

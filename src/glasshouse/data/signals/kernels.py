@@ -23,12 +23,12 @@ ALPHABETIC, ALPHANUMERIC, SPACE, LINE_END, WORD, WHITE_SPACE = 1, 2, 4, 8, 16, 3
 the Unicode standard (UTS #18, annex C) have them, a word character and white space (without U+001C to U+001F).
 """
 
-_FNV = np.uint64(0x100000001B3)
-_FNV_START = np.uint64(0xCBF29CE484222325)
+FNV, FNV_START = np.uint64(0x100000001B3), np.uint64(0xCBF29CE484222325)
+"""Multiplier and start of the hash of Fowler, Noll and Vo (FNV-1a), 64 bits."""
+GRAM = np.uint64(0x9E3779B97F4A7C15)
+"""Multiplier that chains the hashes of an n-gram's words."""
 _MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
 _MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
-_GRAM = np.uint64(0x9E3779B97F4A7C15)
-FNV, FNV_START, GRAM = _FNV, _FNV_START, _GRAM
 _CIRCLED = ((0x24B6, 0x24EA), (0x1F130, 0x1F14A), (0x1F150, 0x1F16A), (0x1F170, 0x1F18A))
 
 
@@ -37,6 +37,20 @@ def compiled(function: Function) -> Function:
     seconds).
     """
     return cast(Function, numba.njit(nogil=True, cache=True)(function))
+
+
+def all_rows(find: Callable[[npt.NDArray[np.int64]], int], width: int, room: int = 4096) -> npt.NDArray[np.int64]:
+    """`[found, width]`: what a kernel finds that fills an array as far as it has room and returns how many there are.
+
+    Args:
+        find: called with an array `[room, width]`, and once more with a larger one where that was too small.
+    """
+    found = np.empty((room, width), np.int64)
+    number = find(found)
+    if number > room:
+        found = np.empty((number, width), np.int64)
+        find(found)
+    return found[:number]
 
 
 @functools.cache
@@ -81,9 +95,6 @@ def decode(data: Any, at: Any) -> Any:
     if lead < 0xF0:
         return ((lead & 0x0F) << 12) | middle, 3
     return ((lead & 0x07) << 18) | (middle << 6) | (np.int64(data[at + 3]) & 0x3F), 4
-
-
-_mixed, _decode = mixed, decode
 
 
 @compiled

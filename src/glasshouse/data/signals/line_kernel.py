@@ -1,4 +1,4 @@
-"""Lines that end at \\n: their hashes, C4's findings and Gopher's second dialect. Importing this imports numba."""
+"""Lines that end at \\n: C4's findings and Gopher's second dialect. Importing this imports numba."""
 
 from __future__ import annotations
 
@@ -19,23 +19,6 @@ def count_lines(offsets: Any, data: Any, counts: Any) -> None:
         for at in range(offsets[document], offsets[document + 1]):
             lines += data[at] == 10
         counts[document] = lines
-
-
-@compiled
-def hash_lines(offsets: Any, data: Any, hashes: Any) -> None:
-    """64-bit hashes of all lines of all documents, one after the other, as Gopher's duplicate lines use them."""
-    place = 0
-    for document in range(len(offsets) - 1):
-        value = FNV_START
-        for at in range(offsets[document], offsets[document + 1]):
-            if data[at] == 10:
-                hashes[place] = mixed(value)
-                value = FNV_START
-                place += 1
-            else:
-                value = (value ^ np.uint64(data[at])) * FNV
-        hashes[place] = mixed(value)
-        place += 1
 
 
 @compiled

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glasshouse.data.signals.kernels import SPACE, character_classes, compiled, decode
+from glasshouse.data.signals.kernels import SPACE, all_rows, character_classes, compiled, decode
 
 DOCUMENT, FIRST_BYTE, END_BYTE, FIRST_CHARACTER, END_CHARACTER = range(5)
 
@@ -42,9 +42,4 @@ def paragraph_ranges(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8]
     start). The line end belongs to the paragraph.
     """
     classes = character_classes()
-    found = np.empty((4096, 5), np.int64)
-    count = _cut(offsets, data, classes, found)
-    if count > len(found):
-        found = np.empty((count, 5), np.int64)
-        _cut(offsets, data, classes, found)
-    return found[:count]
+    return all_rows(lambda found: _cut(offsets, data, classes, found), 5)

@@ -71,15 +71,12 @@ class PiiDolma(Config):
 
 def dolma_matches(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Rows (document, kind, first character, end character), in Dolma's order; kind is a place in `KINDS`."""
+    from glasshouse.data.signals.kernels import all_rows
     from glasshouse.data.signals.pii_dolma_kernel import match_documents, pattern_classes
 
     offsets, data = text_buffers(batch)
-    found = np.empty((1024, 4), np.int64)
-    number = match_documents(offsets, data, pattern_classes(), MOST_QUESTION_MARKS, found)
-    if number > len(found):
-        found = np.empty((number, 4), np.int64)
-        match_documents(offsets, data, pattern_classes(), MOST_QUESTION_MARKS, found)
-    return found[:number]
+    classes = pattern_classes()
+    return all_rows(lambda found: match_documents(offsets, data, classes, MOST_QUESTION_MARKS, found), 4, 1024)
 
 
 def _fraction(covered: npt.NDArray[np.float64], batch: pa.RecordBatch) -> npt.NDArray[np.float64]:

@@ -107,14 +107,10 @@ class Repetition(Config):
         return found
 
     def _runs(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        from glasshouse.data.signals.kernels import all_rows
         from glasshouse.data.signals.repetition_kernel import periodic_sequences
 
-        found = np.empty((256, 3), np.int64)
-        number = periodic_sequences(ids, self.least_period, self.most_period, found)
-        if number > len(found):
-            found = np.empty((number, 3), np.int64)
-            periodic_sequences(ids, self.least_period, self.most_period, found)
-        return found[:number]
+        return all_rows(lambda found: periodic_sequences(ids, self.least_period, self.most_period, found), 3, 256)
 
     def _located(self, piece: str, tokenizer: Tokenizer) -> Iterator[Repeated]:
         encoding = tokenizer.encode(piece, add_special_tokens=False)

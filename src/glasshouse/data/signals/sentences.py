@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glasshouse.data.signals.kernels import SPACE, character_classes, compiled, decode
+from glasshouse.data.signals.kernels import SPACE, all_rows, character_classes, compiled, decode
 
 DOCUMENT, FIRST_BYTE, END_BYTE, FIRST_CHARACTER, END_CHARACTER = range(5)
 ABBREVIATIONS = ("mr", "mrs", "ms", "dr", "prof", "st", "mt", "no", "vs", "etc", "jr", "sr", "gen", "rep", "sen", "fig")
@@ -121,9 +121,4 @@ def sentence_ranges(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8])
     start). Sentences neither begin nor end in white space; every other character is in exactly one.
     """
     classes = character_classes()
-    found = np.empty((8192, 5), np.int64)
-    count = _cut(offsets, data, classes, found)
-    if count > len(found):
-        found = np.empty((count, 5), np.int64)
-        _cut(offsets, data, classes, found)
-    return found[:count]
+    return all_rows(lambda found: _cut(offsets, data, classes, found), 5, 8192)

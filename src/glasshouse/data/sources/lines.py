@@ -74,7 +74,7 @@ def zstd_blocks(file: IO[bytes]) -> Iterator[bytes]:
     while magic := file.read(4):
         number = int.from_bytes(magic, "little")
         if number & 0xFFFFFFF0 == _ZSTD_SKIPPABLE:
-            _exactly(file, int.from_bytes(_exactly(file, 4), "little"))
+            _skip(file, int.from_bytes(_exactly(file, 4), "little"))
             continue
         if number != _ZSTD_FRAME:
             raise DamageError("corrupt zstd data: no frame begins here" if len(magic) == 4 else _ZSTD_CUT)
@@ -106,6 +106,12 @@ def _zstd_pieces(file: IO[bytes], magic: bytes) -> Iterator[bytes]:
         yield head + _exactly(file, 1 if kind == 1 else length)
     if flags >> 2 & 1:
         yield _exactly(file, 4)
+
+
+def _skip(file: IO[bytes], size: int) -> None:
+    """Passes over bytes of no use, which may be 4 GiB, without holding them."""
+    while size:
+        size -= len(_exactly(file, min(size, BLOCK)))
 
 
 def _exactly(file: IO[bytes], size: int) -> bytes:

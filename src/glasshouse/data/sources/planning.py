@@ -76,7 +76,11 @@ def _saved_dataset(system: Any, path: str) -> list[tuple[str, Form]]:
     """The Arrow files of a folder that `datasets` saved: those of its splits in their order."""
     root = path.rstrip("/")
     if system.exists(f"{root}/dataset_dict.json"):
-        splits = orjson.loads(system.cat_file(f"{root}/dataset_dict.json"))["splits"]
+        about = orjson.loads(system.cat_file(f"{root}/dataset_dict.json"))
+        splits = about.get("splits") if isinstance(about, dict) else None
+        # Only folders right inside: the file may come from anywhere, and may not name what lies outside, or itself.
+        if not isinstance(splits, list) or not all(map(_is_folder_name, splits)):
+            raise ValueError(f"{path!r} has a dataset_dict.json whose splits are no names of folders: {splits!r:.200}")
         return [file for split in splits for file in _saved_dataset(system, f"{root}/{split}")]
     if not system.exists(f"{root}/state.json") or not system.exists(f"{root}/dataset_info.json"):
         return []
@@ -84,6 +88,10 @@ def _saved_dataset(system: Any, path: str) -> list[tuple[str, Form]]:
     if state.get("_indices_files"):
         raise ValueError(f"{path!r} was saved as a selection of rows; save it again with `datasets` 2 or later")
     return [(f"{root}/{Path(file['filename']).name}", "arrow") for file in state["_data_files"]]
+
+
+def _is_folder_name(split: Any) -> bool:
+    return isinstance(split, str) and split not in ("", ".", "..") and "/" not in split
 
 
 def _file(system: Any, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
@@ -188,12 +196,13 @@ def _tree(system: Any, path: str, form: str, shard_bytes: int | None, reading: R
     root, limit = _url(system, path), TREE_BYTES if shard_bytes is None else shard_bytes
     files, skipped = walk(system, path, form)
     group: list[Any] = []
-    groups = []
+    groups, held = [], 0
     for file in files:
         group.append(file)
-        if sum(size for _, size, _ in group) >= limit or len(group) >= 4096:
+        held += file.size
+        if held >= limit or len(group) >= 4096:
             groups.append(group)
-            group = []
+            group, held = [], 0
     for number, some in enumerate([*groups, group] if group else groups):
         stamps = orjson.dumps([stamp for _, _, stamp in some])
         yield InputShard(

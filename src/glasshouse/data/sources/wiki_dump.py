@@ -42,10 +42,14 @@ _FIELDS = {
 }
 _OF_SITE = ("base", "database")
 _DEEPEST = 32
+_LONGEST_SITE = 4096
+"""Characters that are kept of a field about the site."""
+_LONGEST_TAG = 16 << 20
+"""Bytes of a tag or comment that does not end, from which on it is refused: the parser holds them in memory."""
 
 
 class RefusedXmlError(Exception):
-    """The XML declares a document type or an entity."""
+    """The XML is nested too deep, has a tag without end, or declares a document type or an entity."""
 
 
 @dataclass
@@ -72,6 +76,7 @@ class _Parser:
         self.site: dict[str, list[str]] = {}
         self.page: Page | None = None
         self.path: list[str] = []
+        self.fed = 0
         self.expat = expat.ParserCreate()
         self.expat.buffer_text = True
         self.expat.StartElementHandler = self._start
@@ -79,6 +84,14 @@ class _Parser:
         self.expat.CharacterDataHandler = self._characters
         self.expat.StartDoctypeDeclHandler = self._refuse
         self.expat.EntityDeclHandler = self._refuse
+
+    def feed(self, block: bytes) -> None:
+        """Parses more of the dump. Raises `RefusedXmlError`, or what expat raises."""
+        self.expat.Parse(block, False)
+        self.fed += len(block)
+        begun = self.expat.CurrentByteIndex  # -1 while expat waits for more of a token
+        if begun >= 0 and self.fed - begun > _LONGEST_TAG:
+            raise RefusedXmlError(f"a tag or comment that begins at byte {begun} has more than {_LONGEST_TAG} bytes")
 
     def take(self) -> list[Page]:
         """The pages that are complete."""
@@ -112,7 +125,8 @@ class _Parser:
         if wanted is None:
             return
         if wanted in _OF_SITE:
-            self.site.setdefault(wanted, []).append(text)
+            held = self.site.setdefault(wanted, [])
+            held += [text] if sum(map(len, held)) + len(text) <= _LONGEST_SITE else []
         elif self.page is not None:
             self.page.characters += len(text)
             if self.page.characters <= self.limit:
@@ -135,7 +149,7 @@ def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
             try:
                 for block in READERS[shard.compression](raw):
                     empty = False
-                    parser.expat.Parse(block, False)
+                    parser.feed(block)
                     for page in parser.take():
                         number += 1
                         yield from _page(page, parser.site, shard, number, quarantine)
@@ -165,7 +179,7 @@ def _page(
     page: Page, site: dict[str, list[str]], shard: InputShard, number: int, quarantine: Quarantine
 ) -> Iterator[Found]:
     namespace = page.get("namespace") or "0"
-    if not namespace.lstrip("-").isdigit() or int(namespace) not in shard.reading.namespaces:
+    if namespace not in map(str, shard.reading.namespaces):
         quarantine.skip("wiki_namespace")
     elif page.redirect:
         quarantine.skip("wiki_redirect")
