@@ -29,8 +29,8 @@ from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.search.building import Indexing
 from glasshouse.data.search.corpus_index import CorpusIndex
 from glasshouse.data.search.matching import Matching, match_text
-from glasshouse.data.search.suffix_array import sorted_suffixes
 from glasshouse.data.sources.reading import read_documents
+from glasshouse.data.suffixes import sorted_suffixes
 
 SPANS, CHARACTERS, SCANNED, TEXTS = 200, 50, 12, 20
 

@@ -26,9 +26,9 @@ import orjson
 import pyarrow as pa
 from peers import Peers, find_peers
 
+from glasshouse.data.description.dialects import dialect_differences
 from glasshouse.data.document import Document, Origin, to_batch
 from glasshouse.data.signals.c4 import C4Lines
-from glasshouse.data.signals.dialects import dialect_differences
 from glasshouse.data.signals.families import compute_signals, family
 
 DATATROVE = ("datatrove_gopher_quality", "datatrove_gopher_repetition", "datatrove_c4", "datatrove_fineweb")

@@ -1,1 +1,1 @@
-"""Choosing what stays: rules, curation of a corpus, what-if, explanations and the datasheet."""
+"""Choosing what stays: rules, judging, de-duplication across shards, and the finished corpus."""

@@ -3,8 +3,8 @@
 import pytest
 
 from glasshouse.data.curation.rules import RuleSet, dolma_web_rules, failed_rules, rule
+from glasshouse.data.description.dialects import COMPARED, DIALECTS, dialect_differences
 from glasshouse.data.document import Document, Origin, to_batch
-from glasshouse.data.signals.dialects import COMPARED, DIALECTS, dialect_differences
 from glasshouse.data.signals.families import compute_signals, family
 
 PIECES = ["ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru"]
