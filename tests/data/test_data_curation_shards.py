@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from glasshouse.data.corpus import CorpusDirectory
-from glasshouse.data.curation.configuration import Curation, CurationError, CutSpans
+from glasshouse.data.curation.configuration import Curation, CurationError, CutSpans, EmptyCorpusError
 from glasshouse.data.curation.curate import curate
-from glasshouse.data.curation.rules import Rule, RuleSet
+from glasshouse.data.curation.rules import Rule, RuleSet, UnknownSignalError, UnreachableRuleError, rule
 from glasshouse.data.deduplication.methods import exact, minhash
 from glasshouse.data.document import strings
 from glasshouse.data.executor import RayTasks, Threads
+from glasshouse.data.resumption import BusyDirectoryError, OwnInputError
 from glasshouse.data.signals.families import default_families, family
 from glasshouse.data.signals.measuring import SignalsMismatchError, measure_signals
 from glasshouse.data.signals.signal import SPANS
@@ -133,6 +134,7 @@ from glasshouse.data.executor import Threads
 from glasshouse.data.signals.signal import SPANS
 from glasshouse.data.signals.signal import count as count_signal
 from glasshouse.data.signals.signal import spans as spans_signal
+from glasshouse.data.resumption import BusyDirectoryError, OwnInputError
 from glasshouse.data.sources.inputs import plan_inputs
 curate(plan_inputs([sys.argv[1]]), Path(sys.argv[2]), executor=Threads(2), progress=lambda size: time.sleep(0.05))
 """
@@ -331,3 +333,61 @@ def test_spans_are_cut_out_of_what_is_kept(tmp_path):
     assert (summary.cut_spans, summary.cut_bytes) == ({"cut": 3}, {"cut": 11})
     with pytest.raises(CurationError, match="measured are: shouted_spans"):
         Curation(keep=None, families=(Shouted(),), cut=(CutSpans(signal="letters"),)).check()
+
+
+def test_one_run_at_a_time(inputs, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "out").mkdir()
+    with FileLock(str(tmp_path / "out" / "work.lock")), pytest.raises(BusyDirectoryError, match="another run"):
+        curate(inputs, tmp_path / "out")
+    curate(inputs, tmp_path / "out")
+    assert not (tmp_path / "out" / "work.lock").exists()
+
+
+def test_results_do_not_go_where_inputs_are(tmp_path):
+    folder = write_inputs(tmp_path / "in", files=1)
+    for home in (folder, tmp_path):
+        with pytest.raises(OwnInputError, match="holds the input"):
+            curate(plan_inputs([str(folder)]), home)
+
+
+def test_what_went_wrong_can_be_seen_when_nothing_is_left(tmp_path):
+    (tmp_path / "in.jsonl").write_text('[]\n{"id": "a", "text": "write to secret.person@example.com"\n')
+    with pytest.raises(EmptyCorpusError, match=r"see .*quarantine\.jsonl"):
+        curate(plan_inputs([str(tmp_path / "in.jsonl")]), tmp_path / "out")
+    kept = (tmp_path / "out" / "quarantine.jsonl").read_text()
+    assert "|||EMAIL_ADDRESS|||" in kept
+    assert "secret.person" not in kept
+    (tmp_path / "short.jsonl").write_text('{"id": "a", "text": "short"}\n')
+    with pytest.raises(EmptyCorpusError, match="removed-00000"):
+        curate(plan_inputs([str(tmp_path / "short.jsonl")]), tmp_path / "gone")
+    assert pq.read_table(tmp_path / "gone" / "removed-00000.parquet").num_rows
+
+
+def test_repeated_ids_name_the_file_and_the_place(once):
+    records = [record for record in CorpusDirectory(once[0]).quarantined if record["reason"] == "duplicate_id"]
+    assert [Path(record["file"]).name for record in records] == [f"{number}.jsonl" for number in range(1, 5)]
+    line = Path(records[0]["file"]).read_bytes()[records[0]["offset"] :].partition(b"\n")[0]
+    assert json.loads(line)["id"] == "the same id"
+
+
+def test_only_masks_in_kept_documents_count(tmp_path):
+    rows = [{"id": name, "text": f"{prose(1)} jane@example.com"} for name in ("a", "b")]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    summary = curate(plan_inputs([str(tmp_path / "in.jsonl")]), tmp_path / "out")
+    assert (summary.masked_spans, summary.masked_documents) == ({"EMAIL_ADDRESS": 1}, 1)
+    assert summary.stages["exact"].documents == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["symbol_to_word_ratio > 3", "word_count < 0", "word_count == -1", "has_javascript > 1"]
+)
+def test_a_rule_that_can_never_fire_is_refused(text):
+    with pytest.raises(UnreachableRuleError, match="never remove"):
+        Curation(keep=RuleSet(name="r", rules=(rule(text),))).check()
+
+
+def test_a_signal_of_another_family_is_told():
+    with pytest.raises(UnknownSignalError, match="measured by the family 'pii'"):
+        Curation(keep=RuleSet(name="r", rules=(rule("email_count > 0"),))).check()

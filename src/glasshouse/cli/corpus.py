@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,13 +39,21 @@ def how_to_read(command: Any) -> Any:
     return command
 
 
-def planned(paths: tuple[str, ...], reading: dict[str, Any]) -> list[InputShard]:
+def planned(paths: tuple[str, ...], out: str, reading: dict[str, Any]) -> list[InputShard]:
     """The shards of PATHS, read as the options say."""
     from glasshouse.data.sources.inputs import plan_inputs
     from glasshouse.data.sources.settings import Reading
 
     form, shard_bytes = reading.pop("form"), reading.pop("shard_bytes")
+    refuse_inside(out, paths)
     return plan_inputs(list(paths), form, shard_bytes=shard_bytes, reading=Reading(**reading))
+
+
+def refuse_inside(out: str, paths: tuple[str, ...]) -> None:
+    """Results in a directory of inputs would be read as inputs the next time."""
+    for path in map(Path, paths):
+        if path.is_dir() and Path(out).resolve().is_relative_to(path.resolve()):
+            raise click.UsageError(f"--out {out} lies in the input directory {path}: choose a directory outside it")
 
 
 @contextmanager
@@ -95,7 +104,7 @@ def signals(
     from glasshouse.data.signals.measuring import measure_signals
 
     chosen = families_of(families)
-    shards = planned(paths, reading)
+    shards = planned(paths, out, reading)
     with executor_of(workers, on_ray, ray_address) as executor, shown("measuring", shards, as_json) as progress:
         about = measure_signals(shards, out, chosen, executor=executor, progress=progress)
     if as_json:
@@ -158,7 +167,7 @@ def curate(
         deduplicate=methods_of(dedupe),
         families=families_of(families) or (),
     )
-    run_curation(planned(paths, reading), out, curation, measured, (workers, on_ray, ray_address), as_json)
+    run_curation(planned(paths, out, reading), out, curation, measured, (workers, on_ray, ray_address), as_json)
 
 
 @click.command()
@@ -191,7 +200,7 @@ def dedupe(
     from glasshouse.data.curation.configuration import Curation
 
     curation = Curation(keep=None, mask=None, deduplicate=methods_of(by))
-    run_curation(planned(paths, reading), out, curation, None, (workers, on_ray, ray_address), as_json)
+    run_curation(planned(paths, out, reading), out, curation, None, (workers, on_ray, ray_address), as_json)
 
 
 def run_curation(
@@ -216,6 +225,10 @@ def run_curation(
     if summary.quarantined:
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.quarantine_reasons.items())
         click.echo(f"  {summary.quarantined:>12,}  in quarantine ({reasons})")
+    idle = [name for name in rule_names(curation.keep) if name not in summary.rules]
+    if idle:
+        more = f" and {len(idle) - 6} more" if idle[6:] else ""
+        click.echo(f"rules that matched no document: {', '.join(idle[:6])}{more}")
     lost = sum(summary.cut_bytes.values()) / 1e6
     after = f", {summary.kept.bytes / 1e6 - lost:.1f} MB without what is cut" if lost else ""
     click.echo(f"  {summary.kept.documents:>12,}  kept ({summary.kept.bytes / 1e6:.1f} MB{after})")
@@ -227,6 +240,12 @@ def run_curation(
         what = "named by --cut" if name == "cut" else f"found by {name}"
         click.echo(f"{count:,} spans {what} are cut ({summary.cut_bytes.get(name, 0) / 1e6:.1f} MB)")
     click.echo(f"corpus in {out}; next: glasshouse whatif {out}, explain {out} ID, datasheet {out}")
+
+
+def rule_names(keep: Any) -> list[str]:
+    """The rules of all sets, each once."""
+    sets = () if keep is None else keep.sets() if hasattr(keep, "sets") else (keep,)
+    return list(dict.fromkeys(rule.name for rule_set in sets for rule in rule_set.rules))
 
 
 def families_of(names: str | None) -> tuple[Any, ...] | None:
@@ -245,7 +264,10 @@ def methods_of(names: str) -> tuple[Any, ...]:
 
 def parts_of(texts: str) -> list[tuple[str, dict[str, Any]]]:
     """Names with their settings, of a list by commas."""
-    return [part_of(text) for text in texts.split(",") if text.strip()]
+    found = [part_of(text) for text in texts.split(",") if text.strip()]
+    if not found:
+        raise click.UsageError("an empty list of names: name at least one, or leave the option out")
+    return found
 
 
 def part_of(text: str) -> tuple[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -26,9 +27,11 @@ class Quarantine:
     Args:
         path: where to write (created at once, so a run without bad records leaves an empty file); `None` collects the
             records in `records` instead, for interactive use.
+        mask: what is done to excerpts before they are written, e.g. `signals.pii.masked`.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path | None = None, mask: Callable[[str], str] | None = None) -> None:
+        self.mask = mask
         self.path = None if path is None else Path(path)
         self.rows_seen = 0
         self.rows_kept = 0
@@ -75,6 +78,8 @@ class Quarantine:
         file.
         """
         shown = excerpt.decode(errors="replace") if isinstance(excerpt, bytes) else excerpt
+        if self.mask is not None:
+            shown = self.mask(shown)
         record: dict[str, object] = {
             "file": file,
             "line": line,

@@ -6,6 +6,7 @@ gets its real name. A second run does only what has no receipt, or one for other
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import orjson
+from filelock import FileLock, Timeout
 
 from glasshouse.data.executor import Executor
 from glasshouse.data.writing import disk_errors_named
@@ -20,6 +22,43 @@ from glasshouse.store.configuration import fingerprint
 
 Task = TypeVar("Task")
 RECEIPT = "receipt.json"
+
+
+class BusyDirectoryError(OSError):
+    """Another run is writing into the directory."""
+
+
+class OwnInputError(ValueError):
+    """A directory of results would hold the inputs they are made from."""
+
+
+@contextlib.contextmanager
+def claimed(home: Path, work: Path, inputs: Iterable[str] = ()) -> Iterator[None]:
+    """Keeps a directory, and the folder its work is in, to one run at a time; a killed run's claim is gone with it.
+
+    Args:
+        home: where results are written.
+        work: where unfinished work is kept.
+        inputs: paths of the inputs.
+
+    Raises:
+        BusyDirectoryError: another run has it.
+        OwnInputError: an input lies inside `home`, where a later run would take results for inputs.
+    """
+    for path in inputs:
+        if "://" not in path and Path(path).resolve().is_relative_to(home.resolve()):
+            raise OwnInputError(f"{home} holds the input {path}: choose a directory of its own for the results")
+    work.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work.with_name(f"{work.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BusyDirectoryError(f"another run is writing into {home}: wait for it, or choose another one") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def run_resumable(

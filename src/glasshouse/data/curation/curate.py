@@ -34,8 +34,9 @@ from glasshouse.data.curation.judging import Judged, judge, write_judged
 from glasshouse.data.curation.summary import CurationSummary, merged, summary_from
 from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.resumption import run_resumable, work_key
+from glasshouse.data.resumption import claimed, run_resumable, work_key
 from glasshouse.data.signals.measuring import measured_files, with_signals
+from glasshouse.data.signals.pii import masked
 from glasshouse.data.sources.inputs import InputShard
 from glasshouse.data.writing import disk_errors_named
 from glasshouse.store.configuration import Config, canonical
@@ -77,29 +78,52 @@ def curate(
         EmptyCorpusError: when no document comes in or none is left, naming the rules that removed most.
         DiskFullError: naming the file.
         FileExistsError: when the directory holds a finished corpus already.
+        BusyDirectoryError, OwnInputError: another run writes there; an input lies there.
     """
     curation = curation or Curation()
     curation.check()
-    executor = executor or Threads()
     home = Path(directory).resolve()
     home.mkdir(parents=True, exist_ok=True)
     if (home / "summary.json").exists():
         raise FileExistsError(f"{home} holds a finished corpus already: choose a new directory")
-    work = work or home / "work"
-    shards = inputs if isinstance(inputs, Sequence) else None
-    if shards is not None and all(isinstance(shard, InputShard) for shard in shards) and shards:
-        receipts = _judge_shards(shards, work, curation, executor, progress, None if signals is None else Path(signals))
+    where = _Where(home, work or home / "work", executor or Threads())
+    shards = [shard for shard in inputs if isinstance(shard, InputShard)] if isinstance(inputs, Sequence) else []
+    with claimed(home, where.work, [shard.path for shard in shards]):
+        if shards:
+            measured = None if signals is None else Path(signals)
+            receipts = _judge_shards(shards, where, curation, progress, measured)
+        else:
+            receipts = _judge_stream(cast("Iterable[pa.RecordBatch]", inputs), where, curation, progress, quarantine)
         listed = [{"file": shard.name, "bytes": shard.size} for shard in shards]
-    else:
-        receipts, listed = _judge_stream(iter(inputs), work, curation, executor, progress, quarantine), []  # type: ignore[arg-type]
-    folders = [work / "judged" / f"{number:05d}" for number in range(len(receipts))]
-    books = _finish_shards(folders, receipts, work, curation, executor, shard_bytes)
+        return _finish(receipts, where, curation, shard_bytes, listed, quarantine)
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Where a curation writes, keeps its work, and runs."""
+
+    home: Path
+    work: Path
+    executor: Executor
+
+
+def _finish(
+    receipts: list[dict[str, Any]],
+    where: _Where,
+    curation: Curation,
+    shard_bytes: int,
+    listed: list[dict[str, Any]],
+    quarantine: Quarantine | None,
+) -> CurationSummary:
+    """Decides and finishes what was judged; what a person needs to see why is there even when nothing is left."""
+    folders = [where.work / "judged" / f"{number:05d}" for number in range(len(receipts))]
+    books = _finish_shards(folders, receipts, where, curation, shard_bytes)
     summary = _close_books(books, receipts, curation, listed)
-    _check_not_empty(summary)
-    _into_place(home, work, [said["files"] for said in books])
-    _join_quarantines(home, work, folders, quarantine)
-    write_json(home / "summary.json", asdict(summary))
-    shutil.rmtree(work)
+    _into_place(where.home, where.work, [said["files"] for said in books])
+    _join_quarantines(where.home, where.work, folders, quarantine)
+    _check_not_empty(summary, where.home)
+    write_json(where.home / "summary.json", asdict(summary))
+    shutil.rmtree(where.work)
     return summary
 
 
@@ -118,7 +142,8 @@ class _JudgeShard:
 
     def __call__(self, task: tuple[InputShard, Path | None], folder: Path) -> dict[str, Any]:
         shard, signals = task
-        with Quarantine(folder / "quarantine.jsonl") as quarantine:
+        hide = masked if self.curation.mask else None
+        with Quarantine(folder / "quarantine.jsonl", hide) as quarantine:
             batches = shard.batches(quarantine)
             pairs = ((batch, None) for batch in batches) if signals is None else with_signals(batches, signals)
             judged = map_shards(self._judge, pairs, self.workers)
@@ -131,36 +156,35 @@ class _JudgeShard:
 
 def _judge_shards(
     shards: Sequence[InputShard],
-    work: Path,
+    where: _Where,
     curation: Curation,
-    executor: Executor,
     progress: Callable[[int], None] | None,
     signals: Path | None,
 ) -> list[dict[str, Any]]:
     measured = [None] * len(shards) if signals is None else measured_files(signals, shards, curation.measured)
+    executor = where.executor
     here = not isinstance(executor, RayTasks)  # a task elsewhere cannot move a bar here
     function = _JudgeShard(curation, max(1, executor.workers // len(shards)) if here else 1, progress if here else None)
     parts: list[Any] = [*curation.measured, *curation.deduplicate]
     code = [code_fingerprint(cast("type[Config]", type(part))) for part in parts]  # they may come from anywhere
     what = (canonical(curation), code, code_fingerprint(judge))
     tasks = [(work_key(what, shard.fingerprint()), (shard, path)) for shard, path in zip(shards, measured, strict=True)]
-    return list(run_resumable(function, tasks, work / "judged", executor))
+    return list(run_resumable(function, tasks, where.work / "judged", executor))
 
 
 def _judge_stream(
-    batches: Iterator[pa.RecordBatch],
-    work: Path,
+    batches: Iterable[pa.RecordBatch],
+    where: _Where,
     curation: Curation,
-    executor: Executor,
     progress: Callable[[int], None] | None,
     quarantine: Quarantine | None,
 ) -> list[dict[str, Any]]:
     """A stream is one shard; nothing of it is kept after a kill, because it cannot be asked whether it changed."""
-    if work.exists():
-        shutil.rmtree(work)
-    folder = work / "judged" / "00000"
+    if where.work.exists():
+        shutil.rmtree(where.work)
+    folder = where.work / "judged" / "00000"
     folder.mkdir(parents=True)
-    said = write_judged(executor.map(partial(judge, curation=curation), batches), folder, curation, progress)
+    said = write_judged(where.executor.map(partial(judge, curation=curation), batches), folder, curation, progress)
     with disk_errors_named(folder):
         (folder / "quarantine.jsonl").touch()
     return [said | _put_aside(quarantine or Quarantine())]
@@ -177,18 +201,17 @@ def _put_aside(quarantine: Quarantine) -> dict[str, Any]:
 def _finish_shards(
     folders: list[Path],
     receipts: list[dict[str, Any]],
-    work: Path,
+    where: _Where,
     curation: Curation,
-    executor: Executor,
     shard_bytes: int,
 ) -> list[dict[str, Any]]:
-    decisions = decide(folders, curation, executor)
+    decisions = decide(folders, curation, where.executor)
     key = work_key(canonical(curation), code_fingerprint(finish), shard_bytes, receipts)
     tasks = [
         (key, Finish(folder, said, decision, curation, shard_bytes))
         for folder, said, decision in zip(folders, receipts, decisions, strict=True)
     ]
-    return list(run_resumable(finish, tasks, work / "finished", executor))
+    return list(run_resumable(finish, tasks, where.work / "finished", where.executor))
 
 
 def _close_books(
@@ -202,17 +225,19 @@ def _close_books(
     return summary.close()
 
 
-def _check_not_empty(summary: CurationSummary) -> None:
+def _check_not_empty(summary: CurationSummary, home: Path) -> None:
     if summary.documents.documents == 0:
         ranked = sorted(summary.quarantine_reasons.items(), key=lambda reason: (-reason[1], reason[0]))[:5]
         reasons = ", ".join(f"{reason}: {count}" for reason, count in ranked) or "none"
-        raise EmptyCorpusError(f"no document reached curation; quarantined records by reason: {reasons}")
+        raise EmptyCorpusError(
+            f"no document reached curation; quarantined records by reason: {reasons}; see {home}/quarantine.jsonl"
+        )
     if summary.kept.documents == 0:
         worst = sorted(summary.rules.items(), key=lambda rule: (-rule[1].documents, rule[0]))[:5]
         listed = "; ".join(f"{name} ({tally.documents})" for name, tally in worst)
         raise EmptyCorpusError(
             f"all {summary.documents.documents} documents were removed. Most by: {listed}. "
-            "Loosen these rules, or check that every source has the rule set meant for it"
+            f"See {home}/removed-00000.parquet; loosen these rules, or give every source the rule set meant for it"
         )
 
 
@@ -238,7 +263,7 @@ def _join_quarantines(home: Path, work: Path, folders: list[Path], given: Quaran
     if given is not None:
         for record in (orjson.loads(line) for path in later for line in path.read_bytes().splitlines()):
             given.saw()
-            given.add(record["reason"], record["message"], file=record["file"])
+            given.add(record["reason"], record["message"], file=record["file"], offset=record["offset"])
         return
     path = home / "quarantine.jsonl"
     with disk_errors_named(path), path.open("wb") as out:

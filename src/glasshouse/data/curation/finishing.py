@@ -51,8 +51,6 @@ def finish(task: Finish, folder: Path) -> dict[str, Any]:
     Returns the books as JSON values, and how many files of documents there are.
     """
     summary = CurationSummary()
-    summary.masked_documents = task.receipt["masked_documents"]
-    summary.masked_spans = dict(task.receipt["masked"])
     if task.receipt["cut"]["spans"]:
         summary.cut_spans, summary.cut_bytes = (
             {"cut": task.receipt["cut"]["spans"]},
@@ -101,7 +99,8 @@ def _finish_batch(
         _put_aside(rows, row, quarantine)
     _count(rows, verdicts, repeated, explained, summary)
     where = [rows.column(name) for name in ("id", "source", "origin")]
-    columns = [*where, *measured.columns, rows.column("masked_spans"), pa.array(verdicts, pa.string())]
+    masked = pa.array([len(kinds.split()) for kinds in strings(rows, "masked")], pa.int32())
+    columns = [*where, *measured.columns, masked, pa.array(verdicts, pa.string())]
     signals.write(pa.RecordBatch.from_arrays(columns, schema=task.curation.table_schema).filter(pa.array(~repeated)))
     if explained:
         removed.write(pa.RecordBatch.from_pylist(explained, schema=REASONS).select(REMOVED.names))
@@ -206,13 +205,16 @@ def _count(
     explained: list[dict[str, Any]],
     summary: CurationSummary,
 ) -> None:
-    sources, sizes = strings(rows, "source"), rows.column("size").to_numpy().tolist()
+    sources, sizes, kinds = strings(rows, "source"), rows.column("size").to_numpy().tolist(), strings(rows, "masked")
     for row, verdict in enumerate(verdicts):
         if repeated[row]:
             continue
         summary.came_in(sources[row], sizes[row])
         if verdict == KEPT:
             summary.stayed(sources[row], sizes[row])
+            for kind in kinds[row].split():
+                summary.masked_spans[kind] = summary.masked_spans.get(kind, 0) + 1
+            summary.masked_documents += bool(kinds[row])
         else:
             summary.went(sources[row], sizes[row], verdict)
     for reason in explained:
@@ -221,9 +223,10 @@ def _count(
 
 def _put_aside(rows: pa.RecordBatch, row: int, quarantine: Quarantine) -> None:
     identifier, source = rows.column("id")[row].as_py(), rows.column("source")[row].as_py()
+    origin = cast("dict[str, Any]", rows.column("origin")[row].as_py())
     message = f"id {identifier!r} was already read for source {source!r} in an earlier shard"
     quarantine.saw()
-    quarantine.add("duplicate_id", message, file=f"{source}/{identifier}")
+    quarantine.add("duplicate_id", message, file=origin["file"], offset=origin["start"])
 
 
 def _repeated(rows: npt.NDArray[np.int64], start: int, size: int) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 One shard of input becomes a folder of streams that run side by side, one Arrow record batch for each batch read:
 
-    rows.arrow        id, source, origin, size and provisional verdict of every document
+    rows.arrow        id, source, origin, size, kinds of masked spans and provisional verdict of every document
     signals.arrow     its signals
     removed.arrow     reasons of removals so far, with the row of the document in its batch
     survivors.arrow   the masked texts of those that are still in
@@ -41,7 +41,7 @@ _ROW: dict[str, pa.DataType] = {
     "source": pa.string(),
     "origin": ORIGIN,
     "size": pa.int64(),
-    "masked_spans": pa.int32(),
+    "masked": pa.string(),
     "verdict": pa.string(),
 }
 ROWS: pa.Schema = pa.schema(_ROW)
@@ -71,7 +71,6 @@ class Judged(NamedTuple):
     ids: npt.NDArray[np.uint64]
     keys: list[npt.NDArray[np.uint64]]
     counts: list[npt.NDArray[np.int64] | None]
-    masked: Counter[str]
     cut: Counter[str]
 
 
@@ -81,12 +80,10 @@ class Books:
 
     documents: int = 0
     survivors: int = 0
-    masked: Counter[str] = None  # type: ignore[assignment]
-    masked_documents: int = 0
     cut: Counter[str] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        self.masked, self.cut = Counter(), Counter()
+        self.cut = Counter()
 
 
 def judge(batch: pa.RecordBatch, curation: Curation, signals: pa.RecordBatch | None = None) -> Judged:
@@ -112,14 +109,13 @@ def judge(batch: pa.RecordBatch, curation: Curation, signals: pa.RecordBatch | N
     )
     pieces = [method.sign(survivors) for method in curation.piece_methods]
     return Judged(
-        rows=_rows(batch, verdicts, [len(marks.get(row, ())) for row in range(batch.num_rows)]),
+        rows=_rows(batch, verdicts, [" ".join(s.kind for s in marks.get(row, ())) for row in range(batch.num_rows)]),
         signals=signals,
         reasons=pa.RecordBatch.from_pylist(reasons, schema=REASONS),
         survivors=survivors,
         ids=_identities(strings(batch, "id"), strings(batch, "source")),
         keys=[*(method.sign(unmasked) for method in curation.document_methods), *(piece.keys for piece in pieces)],
         counts=[*(None for _ in curation.document_methods), *(piece.counts for piece in pieces)],
-        masked=Counter(span.kind for found in marks.values() for span in found),
         cut=Counter(spans=sum(len(cuts[row]) for row in staying), bytes=_bytes(whole) - _bytes(unmasked)),
     )
 
@@ -152,10 +148,10 @@ def _verdicts(
     return verdicts, reasons
 
 
-def _rows(batch: pa.RecordBatch, verdicts: list[str], masked: list[int]) -> pa.RecordBatch:
+def _rows(batch: pa.RecordBatch, verdicts: list[str], masked: list[str]) -> pa.RecordBatch:
     sizes = np.diff(text_buffers(batch)[0])
     columns: list[pa.Array[Any]] = [batch.column(name) for name in ("id", "source", "origin")]
-    columns += [pa.array(sizes, pa.int64()), pa.array(masked, pa.int32()), pa.array(verdicts, pa.string())]
+    columns += [pa.array(sizes, pa.int64()), pa.array(masked, pa.string()), pa.array(verdicts, pa.string())]
     return pa.RecordBatch.from_arrays(columns, schema=ROWS)
 
 
@@ -186,16 +182,12 @@ def write_judged(
                     numbers.append(f"counts-{position}.i64", counts)
             books.documents += one.rows.num_rows
             books.survivors += one.survivors.num_rows
-            books.masked += one.masked
             books.cut += one.cut
-            books.masked_documents += int(np.count_nonzero(one.rows.column("masked_spans").to_numpy()))
             if progress is not None:
                 progress(int(one.rows.column("size").to_numpy().sum()))
     return {
         "documents": books.documents,
         "survivors": books.survivors,
-        "masked": dict(sorted(books.masked.items())),
-        "masked_documents": books.masked_documents,
         "cut": {"spans": books.cut["spans"], "bytes": books.cut["bytes"]},
     }
 

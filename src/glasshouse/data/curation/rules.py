@@ -7,6 +7,7 @@ there; here a rule on an unknown signal is refused before any data is read.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import operator
 import re
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from glasshouse.data.signals.families import default_families, schema_of
+from glasshouse.data.signals.families import FAMILIES, default_families, family, schema_of
 from glasshouse.store.configuration import Config
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -29,6 +30,10 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 class RuleSyntaxError(ValueError):
     """A text that is not a rule, or a name that is no set of rules."""
+
+
+class UnreachableRuleError(ValueError):
+    """A rule that no document can meet, by the bounds of its signal."""
 
 
 class UnknownSignalError(ValueError):
@@ -91,7 +96,8 @@ def rule(text: str) -> Rule:
 
 
 def check_rules(rules: SourceRules | RuleSet, schema: pa.Schema | None = None) -> None:
-    """Raises `UnknownSignalError` for a rule on a signal not in `schema`, with the nearest names that are.
+    """Raises `UnknownSignalError` for a rule on a signal not in `schema`, with the nearest names that are, and
+    `UnreachableRuleError` for one that no value within the signal's bounds can meet.
 
     Without a schema: what the default families measure.
     """
@@ -99,9 +105,33 @@ def check_rules(rules: SourceRules | RuleSet, schema: pa.Schema | None = None) -
     for rule_set in (rules,) if isinstance(rules, RuleSet) else rules.sets():
         for rule in rule_set.rules:
             if rule.signal not in schema.names:
-                near = difflib.get_close_matches(rule.signal, schema.names, n=3, cutoff=0.4)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(schema.names)}"
-                raise UnknownSignalError(f"rule {rule.name!r} of {rule_set.name!r} names an unknown signal; {hint}")
+                raise UnknownSignalError(
+                    f"rule {rule.name!r} of {rule_set.name!r} names an unknown signal; {_hint(rule.signal, schema)}"
+                )
+            if _can_never_hold(rule, schema.field(rule.signal).metadata or {}):
+                about = schema.field(rule.signal).metadata or {}
+                low, high = (about[bound].decode() or "any" for bound in (b"low", b"high"))
+                raise UnreachableRuleError(
+                    f"rule {rule.name!r} of {rule_set.name!r} can never remove anything: {rule.signal} lies between "
+                    f"{low} and {high} ({about[b'unit'].decode()})"
+                )
+
+
+def _hint(signal: str, schema: pa.Schema) -> str:
+    for name in FAMILIES:
+        with contextlib.suppress(ValueError, ImportError):  # a family that needs settings or a package
+            if signal in {known.name for known in family(name).signals}:
+                return f"it is measured by the family {name!r}: add that to the families"
+    near = difflib.get_close_matches(signal, schema.names, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(schema.names)}"
+
+
+def _can_never_hold(rule: Rule, about: dict[bytes, bytes]) -> bool:
+    """Whether no value within the signal's bounds meets the rule."""
+    low, high = (float(about[bound]) if about.get(bound) else None for bound in (b"low", b"high"))
+    above = high is not None and (rule.threshold > high or (rule.threshold == high and rule.operator == ">"))
+    below = low is not None and (rule.threshold < low or (rule.threshold == low and rule.operator == "<"))
+    return (rule.operator in (">", ">=", "==") and above) or (rule.operator in ("<", "<=", "==") and below)
 
 
 def failed_rules(signals: pa.RecordBatch, sources: list[str], rules: SourceRules | RuleSet) -> list[list[Failure]]:
@@ -281,7 +311,11 @@ def rules_named(name: str, more: Sequence[str] = ()) -> SourceRules | RuleSet | 
     if not path.is_file():
         raise RuleSyntaxError(f"no rules are called {name!r}: there are {', '.join(RULES)}, none, or give a file")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise RuleSyntaxError(f"{path} is not a text file of rules: {error}") from None
+    for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip()
         try:
             found += [rule(text)] if text else []

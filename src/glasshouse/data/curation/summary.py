@@ -34,7 +34,7 @@ class CurationSummary:
         documents, kept, removed: documents that were judged, stayed and went.
         stages, rules: what each stage (a document counts once) and each rule (under each it fails) removed.
         sources: source -> "input", "kept" and every stage -> tally.
-        masked_spans, masked_documents: personal information masked in what was kept or removed as a duplicate.
+        masked_spans, masked_documents: personal information masked in what is kept.
         cut_spans, cut_bytes: repeated pieces cut out of kept documents, by method.
         skipped: what was passed over as no document by rule (folders of a code tree, redirects of a wiki).
         noted: what was done to records that were kept (an encoding other than UTF-8).

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from glasshouse.data.document import text_buffers
 from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.resumption import run_resumable, work_key
+from glasshouse.data.resumption import claimed, run_resumable, work_key
 from glasshouse.data.signals.families import compute_signals, default_families, schema_of, signals_of
 from glasshouse.data.signals.signal import Family
 from glasshouse.data.sources.inputs import InputShard
@@ -74,6 +74,19 @@ def measure_signals(
     function = _MeasureShard(chosen, inner, progress if here else None)
     what = (canonical(list(chosen)), [code_fingerprint(type(member)) for member in chosen], code_fingerprint(_measured))
     tasks = [(work_key(what, shard.fingerprint()), shard) for shard in shards]
+    with claimed(home, work, [shard.path for shard in shards]):
+        return _measure(tasks, function, home, work, executor, chosen, shards)
+
+
+def _measure(
+    tasks: Sequence[tuple[str, InputShard]],
+    function: _MeasureShard,
+    home: Path,
+    work: Path,
+    executor: Executor,
+    chosen: tuple[Family, ...],
+    shards: Sequence[InputShard],
+) -> dict[str, Any]:
     receipts = list(run_resumable(function, tasks, work, executor))
     with disk_errors_named(home / "quarantine.jsonl"), (home / "quarantine.jsonl").open("wb") as out:
         for number in range(len(receipts)):

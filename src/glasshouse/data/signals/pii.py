@@ -84,6 +84,11 @@ def mask(text: str, spans: list[Span]) -> str:
     return "".join([*parts, text[at:]])
 
 
+def masked(text: str) -> str:
+    """`text` with all its personal information masked."""
+    return mask(text, find_spans(text))
+
+
 def spans_of_batch(batch: pa.RecordBatch) -> list[list[Span]]:
     """The spans of every document of a batch, as `find_spans` gives them; only suspicious lines meet the patterns."""
     from glasshouse.data.signals.pii_kernel import suspicious_lines
