@@ -79,3 +79,15 @@ def test_families_are_listed_with_their_columns():
     assert done.exit_code == 0, done.output
     assert "core" in done.output
     assert "fraction_of_words_with_alpha_character" in done.output
+
+
+def test_nothing_in_a_document_reaches_the_terminal_as_a_command(tmp_path):
+    text = f"{prose(3)} needle \x1b]0;owned\x07 and \x1b[31mred"
+    rows = [{"id": "an\x1b[2J id", "text": text, "source": "so\nurce"}]
+    (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    invoke("curate", tmp_path / "raw.jsonl", "--rules", "none", "--out", tmp_path / "c")
+    done = invoke("search", tmp_path / "c", "needle")
+    assert done.exit_code == 0, done.output
+    assert "needle" in done.output
+    assert "\x1b" not in done.output
+    assert "so\nurce" not in done.output

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import json
+import os
 import struct
 import tracemalloc
 
@@ -225,3 +226,19 @@ def test_what_is_written_is_whole_or_not_there(tmp_path):
             write_documents(failing(), tmp_path / name)
         assert (tmp_path / name).read_bytes() == b"the old one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.jsonl", "x.jsonl.gz", "x.parquet"]
+
+
+def test_a_byte_order_mark_loses_no_record(tmp_path):
+    rows = b'\xef\xbb\xbf{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n'
+    (tmp_path / "in.jsonl").write_bytes(rows)
+    quarantine = Quarantine()
+    found = [row for batch in read_documents(tmp_path / "in.jsonl", quarantine) for row in batch.to_pylist()]
+    assert [row["id"] for row in found] == ["a", "b"]
+    assert found[1]["origin"]["start"] == rows.index(b'{"id": "b"')
+    assert quarantine.rows_quarantined == 0
+
+
+def test_a_pipe_in_a_directory_is_not_waited_for(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "one"}\n')
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert [batch.num_rows for batch in read_documents(tmp_path, Quarantine())] == [1]

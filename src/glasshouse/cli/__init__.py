@@ -47,7 +47,8 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except Exception as error:
-        if not (isinstance(error, OSError) or type(error).__module__.startswith("glasshouse.")):
+        told = (OSError, ImportError, UnicodeDecodeError)  # a file, a package that is missing, a file of another kind
+        if not (isinstance(error, told) or type(error).__module__.startswith("glasshouse.")):
             raise
         click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
         sys.exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import READS, existing_path
+from glasshouse.cli.options import READS, existing_path, printable
 
 if TYPE_CHECKING:
     from glasshouse.data.description.whatif import Correlation, Verdicts, WhatIf
@@ -197,8 +197,8 @@ def _print_answer(answer: WhatIf, verdicts: Verdicts, curves: dict[str, list[Any
     _print_sources(answer)
     for title, samples in (("newly dropped", answer.dropped_samples), ("newly kept", answer.kept_samples)):
         for sample in samples:
-            click.echo(f"\n{title}: {_safe(sample.id)} ({_safe(sample.source)}): {'; '.join(sample.rules)}")
-            click.echo(f"  {_safe(' '.join(sample.excerpt.split()))[:160]}")
+            click.echo(f"\n{title}: {printable(sample.id)} ({printable(sample.source)}): {'; '.join(sample.rules)}")
+            click.echo(f"  {printable(' '.join(sample.excerpt.split()))[:160]}")
     for rule, points in curves.items():
         click.echo(f"\nkept by the threshold of {rule}")
         for threshold, documents, size in points[:: max(1, len(points) // 24)]:
@@ -212,12 +212,12 @@ def _print_answer(answer: WhatIf, verdicts: Verdicts, curves: dict[str, list[Any
 
 
 def _print_sources(answer: WhatIf) -> None:
-    width = max([len(_safe(effect.source)) for effect in answer.sources] + [6])
+    width = max([len(printable(effect.source)) for effect in answer.sources] + [6])
     click.echo(f"\n{'source':<{width}} {'documents':>12} {'kept':>12} {'%':>8} {'as made':>8}")
     for effect in sorted(answer.sources, key=lambda effect: (-effect.input.documents, effect.source)):
         before, made, kept = effect.input.documents, effect.kept_as_made.documents, effect.kept.documents
         shares = f"{_percent(kept, before):>8} {_percent(made, before):>8}"
-        click.echo(f"{_safe(effect.source):<{width}} {before:>12,} {kept:>12,} {shares}")
+        click.echo(f"{printable(effect.source):<{width}} {before:>12,} {kept:>12,} {shares}")
 
 
 def _print_correlation(found: Correlation) -> None:
@@ -231,9 +231,3 @@ def _print_correlation(found: Correlation) -> None:
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "–"
-
-
-def _safe(text: str) -> str:
-    from glasshouse.data.description.explain_text import printable
-
-    return printable(text)

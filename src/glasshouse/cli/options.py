@@ -68,3 +68,9 @@ def executor_of(workers: int | None, on_ray: bool, ray_address: str | None) -> I
             yield cluster
     else:
         yield Threads(count)
+
+
+def printable(text: str) -> str:
+    from glasshouse.data.description.explain_text import printable
+
+    return printable(text)

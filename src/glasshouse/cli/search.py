@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import READS, names_files, open_store
+from glasshouse.cli.options import READS, names_files, open_store, printable
 
 if TYPE_CHECKING:
     from glasshouse.data.search.corpus_index import CorpusIndex
@@ -153,8 +153,9 @@ def print_ranked(index: CorpusIndex, query: str, limit: int, as_json: bool) -> N
 def print_occurrence(occurrence: Any, head: str = "") -> None:
     """A place in the corpus: the document, its file and bytes, and the match in its context."""
     first, last = occurrence.bytes
-    click.echo(f"{head}{occurrence.document} ({occurrence.source}), {occurrence.file} [{first}-{last}]")
-    click.echo(f"    {occurrence.snippet}")
+    place = f"{occurrence.document} ({occurrence.source}), {occurrence.file}"
+    click.echo(f"{head}{printable(place)} [{first}-{last}]")
+    click.echo(f"    {printable(occurrence.snippet)}")
 
 
 @click.command("text")

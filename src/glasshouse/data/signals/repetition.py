@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 from glasshouse.data.document import strings
 from glasshouse.data.signals.signal import Signal, count, measure, spans
 from glasshouse.data.signals.span_columns import span_column
+from glasshouse.data.tokens.tokenizer import TokenizerFileError
 from glasshouse.store.configuration import Config
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
 _CITATION = "Dolma tokenizer_repetitions_v2r2"
 PIECE_CHARACTERS = 100_000
-
-
-class TokenizerFileError(ValueError):
-    """A file is no tokenizer, or not the configured one."""
 
 
 class Repeated(NamedTuple):

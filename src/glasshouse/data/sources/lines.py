@@ -13,6 +13,9 @@ _ZSTD_FRAME, _ZSTD_SKIPPABLE = 0xFD2FB528, 0x184D2A50
 _ZSTD_CUT = "truncated zstd data: the file ends before its end mark"
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
 class DamageError(Exception):
     """A compressed stream is truncated or corrupt; everything before the damage was delivered."""
 
@@ -203,7 +206,8 @@ def lines(blocks: Iterator[bytes], limit: int, excerpt: int = 200, offset: int =
                 held.clear()
             else:
                 size = end - start
-                yield Line(number, offset, size, block[start:end])
+                first = start + len(BYTE_ORDER_MARK) if offset == 0 and block.startswith(BYTE_ORDER_MARK) else start
+                yield Line(number, offset, size, block[first:end])
             number, offset, size, start = number + 1, offset + size + 1, 0, end + 1
         _hold(held, block, start, len(block), size, limit, excerpt)
         size += len(block) - start

@@ -58,7 +58,9 @@ def _directory(system: Any, path: str, form: str, shard_bytes: int | None, readi
 def _documents(system: Any, path: str) -> list[str]:
     """All files below a directory; of a curated corpus only its documents."""
     corpus = system.glob(f"{path.rstrip('/')}/documents-*.parquet")
-    return list(corpus or system.find(path))
+    # Pipes and devices would be waited for without an end.
+    found = system.find(path, detail=True)
+    return list(corpus) or [name for name, about in found.items() if about.get("type") != "other"]
 
 
 def _form(system: Any, name: str) -> Form | None:

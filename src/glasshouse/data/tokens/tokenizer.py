@@ -33,6 +33,10 @@ class VocabularyError(ValueError):
     """A vocabulary is too small, too large, or more than the text can fill."""
 
 
+class TokenizerFileError(ValueError):
+    """A file that is not a tokenizer."""
+
+
 class EndOfSequenceError(ValueError):
     """The end-of-sequence id in use is not the tokenizer's end-of-sequence token."""
 
@@ -147,7 +151,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: when there is none.
-        ValueError: when the file is not a tokenizer.
+        TokenizerFileError: when the file is not a tokenizer.
     """
     from tokenizers import Tokenizer
 
@@ -158,7 +162,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception for a malformed file
-        raise ValueError(f"{file} is not a Hugging Face tokenizer.json: {error}") from error
+        raise TokenizerFileError(f"{file} is not a Hugging Face tokenizer.json: {error}") from error
 
 
 def end_of_sequence_id(tokenizer: Tokenizer) -> int:
