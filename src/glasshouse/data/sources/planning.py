@@ -58,9 +58,11 @@ def _directory(system: Any, path: str, form: str, shard_bytes: int | None, readi
 def _documents(system: Any, path: str) -> list[str]:
     """All files below a directory; of a curated corpus only its documents."""
     corpus = system.glob(f"{path.rstrip('/')}/documents-*.parquet")
-    # Pipes and devices would be waited for without an end.
+    # Pipes and devices would be waited for without an end; a link that leads nowhere is told when it is opened.
     found = system.find(path, detail=True)
-    return list(corpus) or [name for name, about in found.items() if about.get("type") != "other"]
+    return list(corpus) or [
+        name for name, about in found.items() if about.get("type") != "other" or about.get("islink")
+    ]
 
 
 def _form(system: Any, name: str) -> Form | None:
