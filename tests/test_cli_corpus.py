@@ -91,3 +91,26 @@ def test_nothing_in_a_document_reaches_the_terminal_as_a_command(tmp_path):
     assert "needle" in done.output
     assert "\x1b" not in done.output
     assert "so\nurce" not in done.output
+
+
+def test_no_control_character_of_a_document_is_in_json_or_in_a_difference(tmp_path):
+    """JSON lets U+007F to U+009F pass, among them the one that begins a terminal's command."""
+    rows = [{"id": "an\x9b2J id", "text": f"{prose(3)} needle \x9b31m\x7f", "source": "so\nurce"}]
+    (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "other.jsonl").write_text(json.dumps({"id": "b", "text": prose(5)}))
+    invoke("curate", tmp_path / "raw.jsonl", "--rules", "none", "--out", tmp_path / "c")
+    invoke("curate", tmp_path / "other.jsonl", "--rules", "none", "--out", tmp_path / "d")
+    found = invoke("search", tmp_path / "c", "needle", "--json")
+    assert json.loads(found.stdout)["occurrences"][0]["document"] == rows[0]["id"]
+    difference = invoke("datasheet", "--diff", tmp_path / "c", tmp_path / "d")
+    assert difference.exit_code == 0, difference.output
+    for said in (found.output, difference.output):
+        assert not [letter for letter in said if letter in "\x7f\x9b\x1b"]
+
+
+def test_a_contamination_report_that_is_none_is_refused(raw, tmp_path):
+    invoke("curate", raw, "--rules", "none", "--out", tmp_path / "c")
+    (tmp_path / "report.json").write_bytes(b"\xff\xfe no report")
+    done = invoke("datasheet", tmp_path / "c", "--contamination", tmp_path / "report.json", "--out", tmp_path / "sheet")
+    assert done.exit_code == 2
+    assert "is not a JSON report" in done.output

@@ -1,12 +1,14 @@
 """Damaged inputs of every kind: told with a reason, counted, and never at the cost of a good row before."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
 import os
 import struct
 import tracemalloc
+import zlib
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from glasshouse.data.document import Document, Origin, batches
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.inputs import plan_inputs
+from glasshouse.data.sources.planning import NotAFileError
 from glasshouse.data.sources.reading import Reading, read_documents
 from glasshouse.data.writing import write_documents
 
@@ -242,3 +245,54 @@ def test_a_pipe_in_a_directory_is_not_waited_for(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": "a", "text": "one"}\n')
     os.mkfifo(tmp_path / "pipe.jsonl")
     assert [batch.num_rows for batch in read_documents(tmp_path, Quarantine())] == [1]
+
+
+def test_a_byte_order_mark_counts_in_the_place_of_its_record(tmp_path):
+    """The range of the first record begins with the mark, so that a range gives what the file has there."""
+    content = b'\xef\xbb\xbf{"id": "a", "text": "one"}\n\xef\xbb\xbf{"id": "b", "text": "two"}\n'
+    (tmp_path / "in.jsonl").write_bytes(content)
+    found, quarantine = read(tmp_path / "in.jsonl")
+    first = content.index(b"\n") + 1
+    assert [(row["id"], row["origin"]["start"], row["origin"]["end"]) for row in found] == [("a", 0, first - 1)]
+    assert [(record["offset"], record["reason"]) for record in quarantine.records] == [(first, "invalid_json")]
+
+
+def test_a_file_of_a_mark_alone_is_empty(tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(b"\xef\xbb\xbf\n")
+    assert read(tmp_path / "in.jsonl")[1].by_reason == {}
+
+
+def test_everything_before_the_damage_of_a_gzip_file_is_read(tmp_path):
+    """The reference decompresses byte by byte, and so has all that a decoder can have."""
+    path = tmp_path / "x.jsonl.gz"
+    lines = [line(f"d{i}", f"words {i**7} and {i**11}") for i in range(4000)]
+    content = bytearray(gzip.compress(b"".join(lines)))
+    for place in (len(content) // 3, len(content) - 2000, len(content) - 6):
+        damaged = bytes(content[:place]) + bytes(255 - byte for byte in content[place : place + 40])
+        path.write_bytes(damaged + bytes(content[place + 40 :]))
+        decoder, sure = zlib.decompressobj(wbits=31), b""
+        with contextlib.suppress(zlib.error):
+            for byte in path.read_bytes():
+                sure += decoder.decompress(bytes([byte]))
+        found, quarantine = read(path)
+        whole = sum(row["id"] == f"d{i}" for i, row in enumerate(found))
+        assert whole >= sum(had == good[:-1] for had, good in zip(sure.split(b"\n"), lines, strict=False)) > 1000
+        assert quarantine.by_reason["damaged_file"] == 1
+
+
+def test_a_pipe_that_is_named_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(NotAFileError, match="is a pipe, socket or device: write it to a file first"):
+        plan_inputs(tmp_path / "pipe.jsonl")
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(line("a"))
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    found, quarantine = read(tmp_path)
+    assert [row["id"] for row in found] == ["a"]
+    assert [record["reason"] for record in quarantine.records] == ["unreadable_file"]
+    assert "a broken link" in quarantine.records[0]["message"]
+    assert "gone.jsonl does not exist" in quarantine.records[0]["message"]
+    with pytest.raises(FileNotFoundError, match="is a broken link"):
+        plan_inputs(tmp_path / "b.jsonl")

@@ -117,12 +117,19 @@ def datasheet(
         return
     if out is None:
         raise click.UsageError("say where to write with --out DIRECTORY")
-    report = json.loads(Path(contamination).read_bytes()) if contamination else None
+    report = _contamination_report(contamination) if contamination else None
     said = load_answers(answers) if answers else None
     homes = [existing_path(location, shard) for shard in shards]
     sheet = room.datasheet(existing_path(location, str(corpus)), said, shards=homes, contamination=report)
     written = room.write_datasheet(sheet, out)
     _print_datasheet(sheet, written, as_json)
+
+
+def _contamination_report(file: str) -> Any:
+    try:
+        return json.loads(Path(file).read_bytes())
+    except ValueError as error:  # of no JSON, or of no text at all
+        raise click.BadParameter(f"{file} is not a JSON report: {error}", param_hint="--contamination") from error
 
 
 def _print_datasheet(sheet: Any, written: list[Path], as_json: bool) -> None:
@@ -155,7 +162,7 @@ def _write_difference(old: str, new: str, out: Path | None, as_json: bool) -> No
     if as_json:
         click.echo(values, nl=False)
     elif out is None:
-        click.echo(text, nl=False)
+        click.echo("\n".join(map(printable, text.split("\n"))), nl=False)
     else:
         click.echo(
             f"{found.added:,} added, {found.removed:,} removed, {found.changed:,} changed, {found.same:,} the same"

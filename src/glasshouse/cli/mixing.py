@@ -90,8 +90,13 @@ def run(mixture: Mixture, out: str, where: tuple[Any, ...], as_json: bool) -> No
     """Mix and tell what happened."""
     from glasshouse.data.mixing.mix import mix as mix_documents
 
-    with executor_of(*where) as executor:
-        summary = mix_documents(mixture, out, executor)
+    try:
+        with executor_of(*where) as executor:
+            summary = mix_documents(mixture, out, executor)
+    except ModuleNotFoundError:
+        raise  # the house's own words
+    except ImportError as error:  # fsspec's, for a URL of a kind whose package is missing
+        raise click.ClickException(f"{error} (pip install it), or look at the mixture alone with --check") from error
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
     else:

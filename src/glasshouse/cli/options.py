@@ -71,6 +71,16 @@ def executor_of(workers: int | None, on_ray: bool, ray_address: str | None) -> I
 
 
 def printable(text: str) -> str:
+    """Text of unknown origin without control characters, which could move a terminal's cursor or its colours."""
     from glasshouse.data.description.explain_text import printable
 
     return printable(text)
+
+
+def json_line(value: Any) -> str:
+    """JSON as people read it; the control characters that JSON lets pass (U+007F to U+009F) are escaped."""
+    import json
+    import re
+
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)

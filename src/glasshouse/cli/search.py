@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import READS, names_files, open_store, printable
+from glasshouse.cli.options import READS, json_line, names_files, open_store, printable
 
 if TYPE_CHECKING:
     from glasshouse.data.search.corpus_index import CorpusIndex
@@ -126,7 +125,7 @@ def print_found(found: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False))
+        click.echo(json_line(asdict(found)))
         return
     shown = len(found.occurrences)
     times = "time" if found.count == 1 else "times"
@@ -142,7 +141,7 @@ def print_ranked(index: CorpusIndex, query: str, limit: int, as_json: bool) -> N
     results, count = index.rank(query, limit), index.ranked.count(query)
     if as_json:
         rows = [asdict(item) for item in results]
-        click.echo(json.dumps({"query": query, "documents": count, "results": rows}, ensure_ascii=False))
+        click.echo(json_line({"query": query, "documents": count, "results": rows}))
         return
     shown = len(results)
     click.echo(f"{count:,} document{'s' * (count != 1)} fit {query!r}" + (f"; the best {shown}:" if shown else ""))
@@ -181,7 +180,7 @@ def trace_text(model: str, text: str, words: int, share: float, documents: int, 
     given: str = sys.stdin.read() if text == "-" else text
     traced = text_trace_of(open_model(location, model), open_store(location)).of_text(given, matching)
     if as_json:
-        click.echo(json.dumps(asdict(traced), ensure_ascii=False))
+        click.echo(json_line(asdict(traced)))
         return
     print_traced(traced)
 
@@ -202,5 +201,6 @@ def print_traced(traced: Any) -> None:
             level = "" if place.exact else " (of the whole document)"
             fate = f"seen at update {steps}{level}" if place.steps else f"{place.fate.value}{level}"
             where = place.occurrence
-            click.echo(f"  {where.document} ({where.source}), {where.file} [{where.bytes[0]}-{where.bytes[1]}]: {fate}")
-            click.echo(f"      {where.snippet}")
+            named = printable(f"{where.document} ({where.source}), {where.file}")
+            click.echo(f"  {named} [{where.bytes[0]}-{where.bytes[1]}]: {fate}")
+            click.echo(f"      {printable(where.snippet)}")

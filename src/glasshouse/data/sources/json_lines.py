@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import fsspec
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from glasshouse.data.document import Document, Origin
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.sources.lines import READERS, Line, lines, range_blocks
+from glasshouse.data.sources.lines import BYTE_ORDER_MARK, READERS, Line, lines, range_blocks
 from glasshouse.data.sources.rows import BadRowError, Found, SeenIds, batches_of, document_of
 from glasshouse.data.sources.settings import Reading
 
@@ -31,7 +32,7 @@ def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
         with fsspec.open(file, "rb") as raw:
             for line in lines(_blocks(shard, raw), reading.max_document_bytes, offset=shard.start):
                 empty = False
-                if not line.damage and not line.content.strip():
+                if not line.damage and not _content(line).strip():
                     continue
                 # Counting lines before a range would mean reading them: there, the offset alone is the place.
                 number = None if shard.start else line.number
@@ -57,10 +58,18 @@ def _blocks(shard: InputShard, raw: IO[bytes]) -> Iterator[bytes]:
     return READERS[shard.compression](raw)
 
 
+def _content(line: Line) -> bytes:
+    """A line's bytes without the byte order mark that some editors begin a file with."""
+    return line.content if line.offset else line.content.removeprefix(BYTE_ORDER_MARK)
+
+
 def unreadable(file: str, error: Exception, quarantine: Quarantine) -> None:
     """Quarantines a file that cannot be read (any further)."""
+    path = Path(file)
+    broken = isinstance(error, FileNotFoundError) and path.is_symlink() and not path.exists()
+    told = f"a broken link: {path.readlink()} does not exist" if broken else f"{type(error).__name__}: {error}"
     quarantine.saw()
-    quarantine.add("unreadable_file", f"{type(error).__name__}: {error}", file=file)
+    quarantine.add("unreadable_file", told, file=file)
 
 
 def _parse(line: Line, file: str, reading: Reading) -> Document:
@@ -70,7 +79,7 @@ def _parse(line: Line, file: str, reading: Reading) -> Document:
     if line.size > limit:
         raise BadRowError("line_too_long", f"the line has {line.size} bytes, the limit is {limit}")
     try:
-        row = orjson.loads(line.content)
+        row = orjson.loads(_content(line))
     except orjson.JSONDecodeError as error:
         try:
             line.content.decode()

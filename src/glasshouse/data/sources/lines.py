@@ -38,6 +38,7 @@ def plain_blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 def gzip_blocks(file: IO[bytes]) -> Iterator[bytes]:
     """The bytes of a gzip file of one or more members. Raises `DamageError` after the last good byte."""
+    damage: zlib.error | None = None
     member = zlib.decompressobj(wbits=31)
     pending, began = b"", False
     while True:
@@ -51,18 +52,38 @@ def gzip_blocks(file: IO[bytes]) -> Iterator[bytes]:
                 continue
             member = zlib.decompressobj(wbits=31)
         began = True
+        before = member.copy()  # some 40 KiB for each MiB: an error would take along what the call had decompressed
         try:
             block = member.decompress(pending, BLOCK)
         except zlib.error as error:
-            raise DamageError(f"corrupt gzip data: {error}") from error
+            block, damage = _before_damage(before, pending), error
         pending = member.unused_data if member.eof else member.unconsumed_tail
         if block:
             yield block
+        if damage is not None:
+            raise DamageError(f"corrupt gzip data: {damage}") from damage
     while began and not member.eof:
-        block = member.decompress(b"", BLOCK)
+        try:
+            block = member.decompress(b"", BLOCK)
+        except zlib.error as error:
+            raise DamageError(f"corrupt gzip data: {error}") from error
         if not block:
             raise DamageError("truncated gzip data: the file ends before its end mark")
         yield block
+
+
+def _before_damage(member: zlib._Decompress, given: bytes) -> bytes:
+    """What the longest beginning of `given` that has no error decompresses to, at most `BLOCK` bytes."""
+    good, bad, found = 0, len(given), b""
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            found = member.copy().decompress(given[:middle], BLOCK)
+        except zlib.error:
+            bad = middle
+        else:
+            good = middle
+    return found
 
 
 def zstd_blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -206,8 +227,7 @@ def lines(blocks: Iterator[bytes], limit: int, excerpt: int = 200, offset: int =
                 held.clear()
             else:
                 size = end - start
-                first = start + len(BYTE_ORDER_MARK) if offset == 0 and block.startswith(BYTE_ORDER_MARK) else start
-                yield Line(number, offset, size, block[first:end])
+                yield Line(number, offset, size, block[start:end])
             number, offset, size, start = number + 1, offset + size + 1, 0, end + 1
         _hold(held, block, start, len(block), size, limit, excerpt)
         size += len(block) - start

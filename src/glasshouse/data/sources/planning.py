@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,10 @@ _TREES = ("text", "code")
 _BLOCK = 1 << 16
 
 
+class NotAFileError(OSError):
+    """A pipe, socket or device, which cannot be read twice and may never end, is named as an input."""
+
+
 def shards_of(entry: str, form: str, shard_bytes: int | None, reading: Reading) -> list[InputShard]:
     """The shards of one entry. Raises as `plan_inputs`."""
     system, path = fsspec.core.url_to_fs(entry)
@@ -32,9 +37,14 @@ def shards_of(entry: str, form: str, shard_bytes: int | None, reading: Reading) 
         for name in sorted(system.glob(path)):
             if system.isdir(name):
                 found += _directory(system, name, form, shard_bytes, reading)
-            else:
+            elif _kind(system, name) != "other":
                 found += _file(system, name, form, shard_bytes, reading)
     else:
+        kind = _kind(system, path)
+        if kind == "other":
+            raise NotAFileError(f"{entry!r} is a pipe, socket or device: write it to a file first, and name that")
+        if kind == "broken":
+            raise FileNotFoundError(f"{entry!r} is a broken link: {Path(path).readlink()} does not exist")
         found = list(_file(system, path, form, shard_bytes, reading)) if system.exists(path) else []
     if not found:
         wanted = f"of form {form!r}: {FORMS[form]}" if form != "auto" else f"known suffixes: {KNOWN}"
@@ -59,10 +69,18 @@ def _documents(system: Any, path: str) -> list[str]:
     """All files below a directory; of a curated corpus only its documents."""
     corpus = system.glob(f"{path.rstrip('/')}/documents-*.parquet")
     # Pipes and devices would be waited for without an end; a link that leads nowhere is told when it is opened.
-    found = system.find(path, detail=True)
-    return list(corpus) or [
-        name for name, about in found.items() if about.get("type") != "other" or about.get("islink")
-    ]
+    return list(corpus) or [name for name in system.find(path) if _kind(system, name) != "other"]
+
+
+def _kind(system: Any, path: str) -> str:
+    """What a path leads to: "file", "broken" (a link to nothing) or "other"; only local paths can be no files."""
+    if not _local(system):
+        return "file"
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return "broken" if Path(path).is_symlink() else "file"
+    return "file" if stat.S_ISREG(mode) else "other"
 
 
 def _form(system: Any, name: str) -> Form | None:
@@ -118,7 +136,7 @@ def _file(system: Any, path: str, form: str, shard_bytes: int | None, reading: R
 
 
 def _shard(system: Any, path: str, form: Form, reading: Reading) -> InputShard:
-    about = system.info(path)
+    about = system.info(path) if _kind(system, path) != "broken" else {}
     compression = compression_of(path) if form not in ("parquet", "arrow") else ""
     return InputShard(
         path=_url(system, path), size=int(about.get("size") or 0), stamp=_stamp(about), form=form,
@@ -135,8 +153,11 @@ def _stamp(about: dict[str, Any]) -> str:
 
 
 def _url(system: Any, path: str) -> str:
-    local = "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
-    return path if local else str(system.unstrip_protocol(path))
+    return path if _local(system) else str(system.unstrip_protocol(path))
+
+
+def _local(system: Any) -> bool:
+    return "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
 
 
 def _cut(shard: InputShard, shard_bytes: int | None) -> list[InputShard]:
