@@ -3,10 +3,16 @@
 import json
 import random
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from glasshouse.cli import cli
+from glasshouse.cli.parts import families_of, methods_of
+from glasshouse.data.corpus import CorpusDirectory
+from glasshouse.data.deduplication.bloom import Bloom
+from glasshouse.data.deduplication.methods import exact, minhash, ngrams, paragraphs, url
+from glasshouse.data.signals.families import family
 
 WORDS = "the of and that river window market garden letter engine village summer winter doctor".split()  # noqa: SIM905
 
@@ -114,3 +120,122 @@ def test_a_contamination_report_that_is_none_is_refused(raw, tmp_path):
     done = invoke("datasheet", tmp_path / "c", "--contamination", tmp_path / "report.json", "--out", tmp_path / "sheet")
     assert done.exit_code == 2
     assert "is not a JSON report" in done.output
+
+
+@pytest.mark.parametrize(
+    ("written", "made"),
+    [
+        ("exact,minhash:bands=20,rows=5", (exact(), minhash(bands=20, rows=5))),
+        ("minhash:bands=20:rows=5,exact", (minhash(bands=20, rows=5), exact())),
+        ("ngrams:ngram_length=6,overlap_threshold=0.5", (ngrams(6, overlap_threshold=0.5),)),
+        ("url:selector=$.metadata['a, b:c'],normalise=true", (url("$.metadata['a, b:c']", normalise=True),)),
+        ("paragraphs:minimum_length=30,separator=\n\n", (paragraphs(minimum_length=30).but(separator="\n\n"),)),
+        ("paragraphs:filter.expected=5000,filter.false_positive_rate=1e-4",
+         (paragraphs().but(filter=Bloom(expected=5000, false_positive_rate=1e-4)),)),
+        ("none", ()),
+    ],
+)  # fmt: skip
+def test_methods_are_written_with_their_settings(written, made):
+    assert methods_of(written) == made
+
+
+def test_families_are_written_with_their_settings():
+    assert families_of("language:languages=en,core") == (family("language", languages=("en",)), family("core"))
+    assert families_of("language:languages=en+fr:paragraphs=true") == (
+        family("language", languages=("en", "fr"), paragraphs=True),
+    )
+    with pytest.raises(click.UsageError, match=r"memory:/x:1/y,z\.d holds no classifier"):
+        families_of("toxicity:model=memory://x:1/y,z.d,threshold=0.4")
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("minhash:band=20", "no setting 'band'; did you mean bands?"),
+        ("minhash:bands=many", "got 'many': input should be a valid integer"),
+        ("minhash:bands=0", "greater than or equal to 1"),
+        ("minhash:bands=2,bands=3", "bands is given twice"),
+        ("minhash:name=x", "no setting 'name'"),
+        ("minhash:", "write NAME or NAME:SETTING=VALUE"),
+        ("minhash:bands", "write NAME or NAME:SETTING=VALUE"),
+        ("bands=20", "write NAME or NAME:SETTING=VALUE"),
+        ("exact:width=3", "it takes none"),
+        (" ,", "an empty list of names"),
+    ],
+)
+def test_a_setting_that_there_is_not_is_refused_before_anything_is_read(raw, tmp_path, written, told):
+    done = invoke("dedupe", raw, "--by", written, "--out", tmp_path / "c")
+    assert done.exit_code == 2
+    assert told in done.output
+    assert not (tmp_path / "c").exists()
+
+
+def test_settings_of_a_method_reach_it(tmp_path):
+    """Paragraphs of fewer characters than `minimum_length` stay."""
+    rows = [{"id": str(i), "text": f"{prose(i)}\nshort line\n{prose(99)}"} for i in range(2)]
+    (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name, settings, spans in (("a", "", 2), ("b", ":minimum_length=20", 1)):
+        done = invoke(
+            "dedupe", tmp_path / "raw.jsonl", "--by", f"paragraphs{settings}", "--out", tmp_path / name, "--json"
+        )
+        assert json.loads(done.stdout)["cut_spans"] == {"paragraphs": spans}
+
+
+RULES = {
+    "mine.yaml": """
+default: none
+web:
+  rules: dolma_web          # as published, but for the length
+  without: ["word_count < 50"]
+  remove: ["word_count < 2"]
+forum: ["word_count < 200"]
+""",
+    "mine.toml": """
+default = "none"
+forum = ["word_count < 200"]
+[web]
+rules = "dolma_web"
+without = ["word_count < 50"]
+remove = ["word_count < 2"]
+""",
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_per_source_from_a_file(tmp_path, name):
+    rows = [{"id": f"{source}{i}", "text": text, "source": source} for source in ("web", "chat")
+            for i, text in enumerate((prose(1), prose(2)[:200], "one"))]  # fmt: skip
+    (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / name).write_text(RULES[name])
+    done = invoke("curate", tmp_path / "raw.jsonl", "--rules", tmp_path / name, "--dedupe", "none", "--out",
+                  tmp_path / "c")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "sources that no document is of: forum" in done.output
+    removed = {(row["id"], row["rule"]) for row in CorpusDirectory(tmp_path / "c").removed().to_pylist()}
+    assert ("web2", "word_count < 2") in removed
+    assert {identifier for identifier, _ in removed} == {"web2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "told"),
+    [
+        ("r.yaml", "default: none\nforum: dolma_wbe\n", "r.yaml line 2, forum: no rules for one source are called"),
+        ("r.yaml", "default: none\nforum:\n  rule: none\n", "line 3, forum.rule: there is no such key: did you mean"),
+        ("r.yaml", "default: none\nforum:\n- a < 5\n- b < five\n", "line 4, forum.1: 'b < five' is not a rule"),
+        ("r.yaml", "default: none\na: none\na: none\n", "line 3: 'a' is there twice"),
+        ("r.yaml", "default: {rules: dolma_web, without: [word_count < 5]}", "did you mean word_count < 50?"),
+        ("r.yaml", "forum: none\n", "has no 'default'"),
+        ("r.yaml", "", "write 'default:'"),
+        ("r.yaml", "a: &x [*x]\ndefault: none", "line 1: nested too deep"),
+        ("r.yaml", "default: [", "is not YAML"),
+        ("r.yaml", "default: none\nforum: ['word_cuont < 5']", "'word_cuont < 5' of 'r: forum' names an"),
+        ("r.toml", "default = 3", "r.toml, default: write a list of rules"),
+        ("r.toml", "default = ", "is not TOML"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_of_rules_is_told_with_its_place(raw, tmp_path, name, written, told):
+    (tmp_path / name).write_text(written)
+    done = invoke("curate", raw, "--rules", tmp_path / name, "--out", tmp_path / "c")
+    assert done.exit_code != 0
+    assert told in f"{done.output} {done.exception}"
+    assert not (tmp_path / "c").exists()

@@ -24,6 +24,7 @@ from glasshouse.data.curation.rules import Rule, RuleSet, UnknownSignalError, Un
 from glasshouse.data.deduplication.methods import exact, minhash
 from glasshouse.data.document import strings
 from glasshouse.data.executor import RayTasks, Threads
+from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import BusyDirectoryError, OwnInputError
 from glasshouse.data.signals.families import default_families, family
 from glasshouse.data.signals.measuring import SignalsMismatchError, measure_signals
@@ -391,3 +392,26 @@ def test_a_rule_that_can_never_fire_is_refused(text):
 def test_a_signal_of_another_family_is_told():
     with pytest.raises(UnknownSignalError, match="measured by the family 'pii'"):
         Curation(keep=RuleSet(name="r", rules=(rule("email_count > 0"),))).check()
+
+
+def test_a_saved_filter_that_changed_after_a_kill_is_asked_again(tmp_path, monkeypatch):
+    from glasshouse.data.curation import curate as module
+    from glasshouse.data.deduplication.bloom import BloomFilter, BloomLookup
+    from glasshouse.data.deduplication.bloom_file import save
+    from glasshouse.data.deduplication.methods import paragraphs
+
+    (tmp_path / "in.jsonl").write_text(json.dumps({"id": "a", "text": f"{prose(1)}\n{prose(2)}"}))
+    shards = plan_inputs([str(tmp_path / "in.jsonl")])
+    known = BloomFilter(expected=100, false_positive_rate=1e-6)
+    known.add(paragraphs().sign(next(shards[0].batches(Quarantine()))).keys[:3])
+    save(known, tmp_path / "known.bloom")
+    curation = Curation(keep=None, deduplicate=(paragraphs().but(filter=BloomLookup(file=tmp_path / "known.bloom")),))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_into_place", lambda *arguments: (_ for _ in ()).throw(InterruptedError))
+        with pytest.raises(InterruptedError):
+            curate(shards, tmp_path / "out", curation)
+    save(BloomFilter(expected=100, false_positive_rate=1e-6), tmp_path / "known.bloom")
+    assert curate(shards, tmp_path / "out", curation).cut_spans == {}
+    (tmp_path / "known.bloom").unlink()
+    with pytest.raises(CurationError, match=r"looks up in the Bloom filter .*known\.bloom, which is no file"):
+        curate(shards, tmp_path / "other", curation)

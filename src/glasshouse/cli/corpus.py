@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import executor_of, on_workers
+from glasshouse.cli.options import executor_of, on_workers, printable
+from glasshouse.cli.parts import families_of, methods_of
 
 if TYPE_CHECKING:
     from glasshouse.data.sources.inputs import InputShard
@@ -78,7 +79,7 @@ def shown(description: str, shards: Sequence[InputShard], quiet: bool) -> Iterat
 @click.option(
     "--families",
     metavar="NAMES",
-    help="Families of signals, by commas (see --list); settings after colons: toxicity:model=DIR.",
+    help="Families of signals, by commas (see --list); settings after a colon: toxicity:model=DIR,threshold=0.5.",
 )
 @click.option("--list", "list_families", is_flag=True, is_eager=True, expose_value=False,
               callback=lambda context, _, wanted: print_families(context) if wanted else None,
@@ -122,14 +123,15 @@ def signals(
 @PATHS
 @OUT
 @click.option("--rules", default="dolma", show_default=True, metavar="NAME|FILE",
-              help="A named set of rules, 'none', or a file with one rule per line: word_count < 50.")  # fmt: skip
+              help="A named set of rules, 'none', a file with one rule per line (word_count < 50), or a .yaml or .toml "
+                   "with a section for every source.")  # fmt: skip
 @click.option("--remove", multiple=True, metavar="RULE", help="One more rule, e.g. 'word_count < 50'; may be repeated.")
 @click.option("--dedupe", default="exact,minhash", show_default=True, metavar="METHODS",
-              help="Methods in their order, separated by commas, or 'none'; settings after colons.")  # fmt: skip
+              help="Methods in their order, by commas, or 'none'; with settings: minhash:bands=20,rows=5.")  # fmt: skip
 @click.option("--cut", multiple=True, metavar="COLUMN[>=SCORE]", help="Cut the spans of a column out of what is kept.")
 @click.option("--mask/--no-mask", default=True, show_default=True, help="Mask personal information.")
 @click.option(
-    "--families", metavar="NAMES", help="Families of signals, separated by commas (`glasshouse signals --list`)."
+    "--families", metavar="NAMES", help="Families of signals, by commas, as in `glasshouse signals --families`."
 )
 @click.option("--signals", "measured", type=click.Path(exists=True, file_okay=False),
               help="Signals measured before from the same files: nothing is measured again.")  # fmt: skip
@@ -157,7 +159,7 @@ def curate(
     The result is the same, byte for byte, with any number of workers, on Ray, and after a kill.
     """
     from glasshouse.data.curation.configuration import Curation
-    from glasshouse.data.curation.rules import rules_named
+    from glasshouse.data.curation.rules_file import rules_named
     from glasshouse.data.signals.pii import pii
 
     curation = Curation(
@@ -178,7 +180,7 @@ def curate(
     default="exact",
     show_default=True,
     metavar="METHODS",
-    help="Methods in their order, by commas; settings after colons: ngrams:ngram_length=6.",
+    help="Methods in their order, by commas; settings after a colon: ngrams:ngram_length=6,overlap_threshold=0.5.",
 )
 @how_to_read
 @on_workers
@@ -229,6 +231,8 @@ def run_curation(
     if idle:
         more = f" and {len(idle) - 6} more" if idle[6:] else ""
         click.echo(f"rules that matched no document: {', '.join(idle[:6])}{more}")
+    if absent := absent_sources(curation.keep, summary.sources):
+        click.echo(f"rules are given for sources that no document is of: {', '.join(absent)}")
     lost = sum(summary.cut_bytes.values()) / 1e6
     after = f", {summary.kept.bytes / 1e6 - lost:.1f} MB without what is cut" if lost else ""
     click.echo(f"  {summary.kept.documents:>12,}  kept ({summary.kept.bytes / 1e6:.1f} MB{after})")
@@ -248,38 +252,12 @@ def rule_names(keep: Any) -> list[str]:
     return list(dict.fromkeys(rule.name for rule_set in sets for rule in rule_set.rules))
 
 
-def families_of(names: str | None) -> tuple[Any, ...] | None:
-    """Families of signals by their names: `core,toxicity:model=DIR,language:languages=en+fr`."""
-    from glasshouse.data.signals.families import family
+def absent_sources(keep: Any, sources: Any) -> list[str]:
+    """Sources with rules of their own of which no document came in; the published rules name more than anybody has."""
+    from glasshouse.data.curation.rules import dolma_rules
 
-    return None if names is None else tuple(family(name, **settings) for name, settings in parts_of(names))
-
-
-def methods_of(names: str) -> tuple[Any, ...]:
-    """Methods of de-duplication by their names."""
-    from glasshouse.data.deduplication.methods import method
-
-    return () if names == "none" else tuple(method(name, **settings) for name, settings in parts_of(names))
-
-
-def parts_of(texts: str) -> list[tuple[str, dict[str, Any]]]:
-    """Names with their settings, of a list by commas."""
-    found = [part_of(text) for text in texts.split(",") if text.strip()]
-    if not found:
-        raise click.UsageError("an empty list of names: name at least one, or leave the option out")
-    return found
-
-
-def part_of(text: str) -> tuple[str, dict[str, Any]]:
-    """`name:key=value:key=value` as a name and its settings; a value with `+` in it is a list."""
-    name, *given = text.strip().split(":")
-    settings: dict[str, Any] = {}
-    for pair in given:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{text!r}: write NAME:SETTING=VALUE, got {pair!r}")
-        settings[key] = tuple(value.split("+")) if "+" in value else value
-    return name, settings
+    named = getattr(keep, "by_source", {})
+    return [printable(name) for name in named if name not in sources and name not in dolma_rules.by_source]
 
 
 def cut_of(text: str) -> Any:

@@ -114,6 +114,10 @@ class Curation(Config):
                 raise CurationError(f"{type(method).__name__} is not a method of de-duplication")
         if kinds != sorted(kinds, reverse=True):
             raise CurationError("methods that cut pieces come after those that remove documents: reorder deduplicate")
+        for pieces in self.piece_methods:
+            saved = getattr(getattr(pieces, "filter", None), "file", None)
+            if saved is not None and not saved.is_file():
+                raise CurationError(f"{pieces.name} looks up in the Bloom filter {saved}, which is no file")
         names = [cast(Any, method).name for method in self.deduplicate]
         if len(set(names)) < len(names):
             raise CurationError(f"two methods of de-duplication have the same name: {', '.join(names)}")

@@ -206,9 +206,9 @@ def _finish_shards(
     shard_bytes: int,
 ) -> list[dict[str, Any]]:
     decisions = decide(folders, curation, where.executor)
-    key = work_key(canonical(curation), code_fingerprint(finish), shard_bytes, receipts)
+    what = (canonical(curation), code_fingerprint(finish), shard_bytes, receipts)
     tasks = [
-        (key, Finish(folder, said, decision, curation, shard_bytes))
+        (work_key(what, decision.digest()), Finish(folder, said, decision, curation, shard_bytes))
         for folder, said, decision in zip(folders, receipts, decisions, strict=True)
     ]
     return list(run_resumable(finish, tasks, where.work / "finished", where.executor))

@@ -6,6 +6,7 @@ smallest row is the smallest (shard, row) and decisions do not depend on workers
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,13 @@ class Decision:
     keeper: npt.NDArray[np.int64]
     keepers: list[tuple[str, str]]
     repeated_pieces: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+
+    def digest(self) -> str:
+        """Says whether two decisions are the same: a saved Bloom filter can change between a kill and the next run."""
+        found = hashlib.blake2b(repr(self.keepers).encode(), digest_size=16)
+        for numbers in (self.repeated_ids, self.stage, self.keeper, *self.repeated_pieces):
+            found.update(np.ascontiguousarray(numbers).tobytes())
+        return found.hexdigest()
 
 
 def decide(folders: Sequence[Path], curation: Curation, executor: Executor) -> list[Decision]:

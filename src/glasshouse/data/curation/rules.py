@@ -11,8 +11,7 @@ import contextlib
 import difflib
 import operator
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -290,45 +289,3 @@ RULES: dict[str, SourceRules | RuleSet] = {
     "fineweb": fineweb_rules,
 }
 """The published sets of rules by name."""
-
-
-def rules_named(name: str, more: Sequence[str] = ()) -> SourceRules | RuleSet | None:
-    """A published set of rules, or one from a file with a rule per line (`#` begins a comment); `none` is no rules.
-
-    Args:
-        name: one of `RULES`, "none", or a file.
-        more: rules to add to every set.
-
-    Raises:
-        RuleSyntaxError: naming the line that is not a rule, or the sets there are.
-    """
-    added = tuple(rule(text) for text in more)
-    if name in RULES:
-        return with_rules(RULES[name], added)
-    if name == "none":
-        return RuleSet(name="given", rules=added) if added else None
-    path = Path(name)
-    if not path.is_file():
-        raise RuleSyntaxError(f"no rules are called {name!r}: there are {', '.join(RULES)}, none, or give a file")
-    found = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise RuleSyntaxError(f"{path} is not a text file of rules: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        try:
-            found += [rule(text)] if text else []
-        except RuleSyntaxError as error:
-            raise RuleSyntaxError(f"{path} line {number}: {error}") from None
-    return RuleSet(name=path.stem, rules=(*found, *added))
-
-
-def with_rules(rules: SourceRules | RuleSet, added: tuple[Rule, ...]) -> SourceRules | RuleSet:
-    """`rules` with more of them in every set."""
-    if not added:
-        return rules
-    if isinstance(rules, RuleSet):
-        return RuleSet(name=f"{rules.name} and given", rules=rules.rules + added)
-    by_source = {source: with_rules(rule_set, added) for source, rule_set in rules.by_source.items()}
-    return SourceRules(default=with_rules(rules.default, added), by_source=by_source)

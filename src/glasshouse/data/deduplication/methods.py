@@ -15,10 +15,11 @@ from glasshouse.data.deduplication.minhash import MinHash, minhash
 from glasshouse.data.deduplication.ngrams import Ngrams, ngrams
 from glasshouse.data.deduplication.paragraphs import Paragraphs, paragraphs
 from glasshouse.data.deduplication.url import UniqueUrl, url
+from glasshouse.store.configuration import Config
 
 __all__ = [
     "METHODS", "Exact", "MinHash", "Ngrams", "Paragraphs", "UniqueUrl", "UnknownMethodError", "exact", "method",
-    "minhash", "ngrams", "paragraphs", "url",
+    "method_type", "minhash", "ngrams", "paragraphs", "url",
 ]  # fmt: skip
 
 METHODS: dict[str, type[Exact] | type[UniqueUrl] | type[MinHash] | type[Paragraphs] | type[Ngrams]] = {
@@ -33,10 +34,15 @@ class UnknownMethodError(ValueError):
 
 def method(name: str, **settings: Any) -> Any:
     """A method by name, with its default settings or those given. Raises `UnknownMethodError` with what there is."""
+    return method_type(name)(**settings)
+
+
+def method_type(name: str) -> type[Config]:
+    """The configuration of the method called `name`. Raises `UnknownMethodError` with what there is."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UnknownMethodError(
             f"no method of de-duplication is called {name!r}; {hint}there are: {', '.join(METHODS)}"
         )
-    return METHODS[name](**settings)
+    return METHODS[name]

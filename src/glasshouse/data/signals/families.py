@@ -10,6 +10,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from glasshouse.data.signals.signal import Family, Signal
+from glasshouse.store.configuration import Config
 
 _HERE = "glasshouse.data.signals"
 
@@ -51,7 +52,12 @@ class ColumnClashError(ValueError):
 
 
 def family(name: str, **settings: Any) -> Family:
-    """The family called `name` with its default settings, or those given.
+    """The family called `name` with its default settings, or those given. Raises as `family_type`."""
+    return cast("Family", family_type(name)(**settings))
+
+
+def family_type(name: str) -> type[Config]:
+    """The configuration of the family called `name`.
 
     Raises:
         UnknownFamilyError: with the nearest names.
@@ -62,7 +68,7 @@ def family(name: str, **settings: Any) -> Family:
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(FAMILIES))}"
         raise UnknownFamilyError(f"no family of signals is called {name!r}; {hint}")
     module, _, kind = FAMILIES[name].partition(":")
-    return cast("Family", getattr(importlib.import_module(module), kind)(**settings))
+    return cast("type[Config]", getattr(importlib.import_module(module), kind))
 
 
 def default_families(seed: int = 0) -> tuple[Family, ...]:
