@@ -76,8 +76,21 @@ def curation(found: Result) -> str:
     return about + "\n\n" + _table(["part: what", "wanted", "measured", "holds"], rows)
 
 
+def training_on_a_gpu(found: Result) -> str:
+    """Rows and bars of `train_gpu.json`, shape by shape."""
+    rows = []
+    for shape, measured in found["shapes"].items():
+        for name, row in measured.items():
+            share = "" if row["utilisation"] is None else f"{100 * row['utilisation']:.1f} %"
+            memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f}"
+            rows.append([shape, name, f"{row['tokens_per_second']:,.0f}", share, memory, str(row["micro_batch"])])
+    head = ["shape", "row", "tokens/s", "utilisation", "memory, GiB", "rows a step"]
+    return _table(head, rows) + "\n\n" + _bars(found["bars"])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
+    "train_gpu": training_on_a_gpu,
     "shakespeare_cpu": shakespeare,
     "attention_cpu": attention,
     "curation": curation,

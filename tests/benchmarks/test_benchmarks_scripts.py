@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -81,6 +82,27 @@ def test_an_unknown_row_is_refused_with_the_rows_there_are():
     done = script("train_cpu.py", "--small", "--only", "fp8")
     assert done.returncode == 2
     assert "trainer bf16 compiled" in done.stderr
+
+
+def test_the_gpu_script_measures_everyone_on_a_cpu(tmp_path):
+    pytest.importorskip("transformers")
+    out = tmp_path / "gpu.json"
+    options = ("--shape", "tiny", "--device", "cpu", "--micro", 2, "--warm", 1, "--steps", 2, "--rounds", 1)
+    done = script("train_gpu.py", *options, "--only", "eager", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert found["machine"]["device"] == "CPU"
+    rows = found["shapes"]["tiny"]
+    assert list(rows) == ["trainer eager", "transformers eager"]
+    assert all(row["tokens_per_second"] > 0 and row["utilisation"] is None for row in rows.values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_measured(tmp_path):
+    done = script("train_gpu.py", "--out", tmp_path / "gpu.json")
+    assert done.returncode == 2
+    assert "there is no GPU here" in done.stderr
+    assert not (tmp_path / "gpu.json").exists()
 
 
 def test_shakespeare_beside_its_peer(tmp_path, text, peer):
