@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glasshouse.nn.configuration import TransformerConfig, llama, olmo, olmo_1_7, olmo_2
-from glasshouse.nn.families import ConversionError, family_of, from_names, to_names
+from glasshouse.nn.configuration import TransformerConfig, llama, llama_3, olmo, olmo_1_7, olmo_2
+from glasshouse.nn.families import ConversionError, family_of, from_names, to_config, to_names
 from glasshouse.nn.huggingface import load_huggingface, read_config, save_huggingface
 from glasshouse.nn.loss import cross_entropy
 from glasshouse.nn.transformer import Transformer
+from glasshouse.nn.weight_files import OurTensors, WeightFiles
 
 transformers = pytest.importorskip("transformers", reason="parity is against transformers")
 torch.set_num_threads(1)
@@ -27,6 +28,7 @@ CONFIGS = {
     "olmo 2 grouped": olmo_2().but(**SMALL, key_value_heads=2),
     "llama": llama().but(**SMALL, tied=True),
     "llama grouped": llama().but(**SMALL, key_value_heads=2),
+    "llama 3": llama_3().but(**SMALL | {"key_value_heads": 2}),
 }
 EXACT = {"olmo", "olmo tied", "olmo clipped"}
 
@@ -146,6 +148,63 @@ def test_original_olmo_names_are_read(tmp_path, prefix):
     assert again.config == config
     assert torch.equal(again(tokens()).logits, model(tokens()).logits)
     assert torch.equal(load_huggingface(tmp_path, config=config)(tokens()).logits, model(tokens()).logits)
+
+
+@pytest.mark.parametrize("name", ["olmo", "olmo tied", "olmo clipped"])
+def test_original_olmo_names_go_round(tmp_path, name):
+    config = CONFIGS[name]
+    model = model_of(config)
+    save_huggingface(model, tmp_path / "original", end=5, family="hf_olmo", shard_bytes=200_000)
+    files = WeightFiles(tmp_path / "original")
+    head = set() if config.tied else {"model.transformer.ff_out.weight"}
+    layer = ("att_proj", "attn_out", "ff_proj", "ff_out")
+    blocks = {f"model.transformer.blocks.{i}.{part}.weight" for i in range(3) for part in layer}
+    assert set(files.names) == {"model.transformer.wte.weight"} | blocks | head
+    assert files.shape("model.transformer.blocks.0.att_proj.weight") == (3 * 96, 96)
+    assert files.shape("model.transformer.blocks.0.ff_proj.weight") == (2 * 256, 96)
+    document = json.loads((tmp_path / "original" / "config.json").read_text())
+    assert (document["mlp_hidden_size"], document["embedding_size"], document["eos_token_id"]) == (512, 199, 5)
+    again = load_huggingface(tmp_path / "original")
+    assert again.config == config
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+    ours = OurTensors(files, config, "hf_olmo")  # a tensor at a time, out of the stacked ones
+    assert all(torch.equal(ours[key], value) for key, value in model.state_dict().items())
+
+
+def test_only_an_olmo_has_the_original_names(tmp_path):
+    with pytest.raises(ConversionError, match="cannot be written as hf_olmo: norm is 'rms_norm'"):
+        save_huggingface(model_of(CONFIGS["llama grouped"]), tmp_path / "m", family="hf_olmo")
+    with pytest.raises(ConversionError, match="there is no family 'gpt2'"):
+        save_huggingface(model_of(CONFIGS["olmo"]), tmp_path / "m", family="gpt2")
+
+
+PUBLISHED = {
+    "OLMo 1B": (olmo("1B"), 1_176_764_416),
+    "OLMo 7B": (olmo("7B"), 6_888_095_744),
+    "OLMo 65B by the rule": (olmo("65B"), 65_332_576_256),
+    "OLMo 1.7-7B": (olmo_1_7(), 6_888_095_744),
+    "OLMo 2 1B": (olmo_2("1B"), 1_484_916_736),
+    "OLMo 2 7B": (olmo_2("7B"), 7_298_617_344),
+    "OLMo 2 13B": (olmo_2("13B"), 13_716_198_400),
+    "OLMo 2 32B": (olmo_2("32B"), 32_234_279_936),
+    "Llama 7B": (llama("7B"), 6_738_415_616),
+    "Llama 13B": (llama("13B"), 13_015_864_320),
+    "Llama 65B": (llama("65B"), 65_285_660_672),
+    "Llama 3 8B": (llama_3("8B"), 8_030_261_248),
+    "Llama 3 70B": (llama_3("70B"), 70_553_706_496),
+}
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_every_size_has_the_parameters_that_transformers_gives_it(name):
+    config, published = PUBLISHED[name]
+    document = to_config(config, family_of(config))
+    extra = ("architectures", "rope_theta", "initialization")
+    theirs = transformers.AutoConfig.for_model(**{key: value for key, value in document.items() if key not in extra})
+    with torch.device("meta"):
+        other = transformers.AutoModelForCausalLM.from_config(theirs)
+    assert sum(parameter.numel() for parameter in other.parameters()) == config.parameters == published
+    assert theirs.rope_parameters["rope_theta"] == config.rope_theta
 
 
 def test_every_wrong_tensor_is_named(tmp_path):

@@ -27,12 +27,17 @@ BYTES_PER_PARAMETER = 16
 
 @step()
 def pretrain(
-    run: Run, shards: Shards, model: TransformerConfig, training: Training, device: str = "cpu"
+    run: Run,
+    shards: Shards,
+    model: TransformerConfig,
+    training: Training,
+    device: str = "cpu",
+    z_loss: float = 0.0,
 ) -> LanguageModel:
     """Pre-train a transformer on token shards. A killed run goes on from its last checkpoint, bit for bit on a CPU.
 
     The embedding gets as many rows as the tokenizer has tokens, rounded up to a multiple of 64. `device` is part of
-    the configuration, because other hardware gives other numbers.
+    the configuration, because other hardware gives other numbers. `z_loss` is the weight of OLMo 2's z-loss.
     """
     tokenizer = shards.tokenizer
     end = end_of_sequence_id(tokenizer)
@@ -43,8 +48,9 @@ def pretrain(
     steps = training.total_steps(model.context)
     with run.bar("training", steps) as bar:
         result = pretrain_on_shards(
-            transformer, shards.train, training, run.scratch / "run", eos=end, validation=shards.holdout, progress=bar
-        )
+            transformer, shards.train, training, run.scratch / "run",
+            eos=end, z_loss=z_loss, validation=shards.holdout, progress=bar,
+        )  # fmt: skip
     files = [shards.file(f"tokenizer/{name}") for name in ("tokenizer.json", "tokenizer_config.json")]
     save_huggingface(transformer.cpu(), run.output, end=end, begin=end, tokenizer_files=files)
     identity = json.loads((run.scratch / "run" / "run.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """The switches of the decoder-only transformer, and the published families and sizes as values of them.
 
 Sources: OLMo (arXiv 2402.00838, section 2 and table 1), its released configurations (1B, 7B, 1.7-7B, the 20M "tiny"),
-OLMo 2 (arXiv 2501.00656) and Llama (arXiv 2302.13971).
+OLMo 2 (arXiv 2501.00656), Llama (arXiv 2302.13971, table 2) and Llama 3 (arXiv 2407.21783, table 3).
 
 Deviations: the paper's table gives the 7B width as 4086; 4096 is what was trained. The feed-forward width of the
 65B was not published; the family's rule (8/3 of the width, rounded up to a multiple of 128) gives 21 888.
@@ -100,10 +100,16 @@ _OLMO_2: dict[str, dict[str, Any]] = {
     "1B": {"layers": 16, "width": 2048, "heads": 16, "feed_forward": 8192},
     "7B": {"layers": 32, "width": 4096, "heads": 32, "feed_forward": 11_008},
     "13B": {"layers": 40, "width": 5120, "heads": 40, "feed_forward": 13_824},
+    "32B": {"layers": 64, "width": 5120, "heads": 40, "key_value_heads": 8, "feed_forward": 27_648},
 }
 _LLAMA: dict[str, dict[str, Any]] = {
     "7B": {"layers": 32, "width": 4096, "heads": 32, "feed_forward": 11_008},
     "13B": {"layers": 40, "width": 5120, "heads": 40, "feed_forward": 13_824},
+    "65B": {"layers": 80, "width": 8192, "heads": 64, "feed_forward": 22_016},
+}
+_LLAMA_3: dict[str, dict[str, Any]] = {
+    "8B": {"layers": 32, "width": 4096, "heads": 32, "key_value_heads": 8, "feed_forward": 14_336},
+    "70B": {"layers": 80, "width": 8192, "heads": 64, "key_value_heads": 8, "feed_forward": 28_672},
 }
 _OLMO_2_SWITCHES: dict[str, Any] = {
     "vocabulary": 100_352,
@@ -157,6 +163,18 @@ def llama(size: str = "7B") -> TransformerConfig:
     """Llama: RMSNorm with weight before attention and feed-forward."""
     switches: dict[str, Any] = {"vocabulary": 32_000, "norm": "rms_norm", "epsilon": 1e-6, "initialization": "normal"}
     return TransformerConfig(**switches | _size("llama", _LLAMA, size))
+
+
+def llama_3(size: str = "8B") -> TransformerConfig:
+    """Llama 3: Llama with grouped queries (8 key/value heads), a larger vocabulary and theta 500 000."""
+    switches: dict[str, Any] = {
+        "vocabulary": 128_256,
+        "context": 8192,
+        "norm": "rms_norm",
+        "rope_theta": 500_000.0,
+        "initialization": "normal",
+    }
+    return TransformerConfig(**switches | _size("llama_3", _LLAMA_3, size))
 
 
 def _size(family: str, sizes: dict[str, dict[str, Any]], size: str | None) -> dict[str, Any]:

@@ -140,22 +140,47 @@ FAMILIES: dict[str, Family] = {
 def family_of(config: TransformerConfig) -> str:
     """The family whose switches `config` has. Raises `ConversionError` naming what stands in the way of each."""
     reasons = []
-    for name, family in FAMILIES.items():
-        differs = [
-            f"{switch} is {getattr(config, switch)!r}, not {value!r}"
-            for switch, value in family.switches.items()
-            if getattr(config, switch) != value
-        ]
-        if not differs:
+    for name in FAMILIES:
+        if not (differs := _differences(config, name)):
             return name
         reasons.append(f"{name}: {', '.join(differs)}")
     raise ConversionError(f"no Hugging Face family has these switches ({'; '.join(reasons)})")
+
+
+def family_for(config: TransformerConfig, wanted: str | None = None) -> str:
+    """The family to write as: `wanted`, which must have the switches of `config`; the one that fits when None."""
+    if wanted is None:
+        return family_of(config)
+    if wanted not in FAMILIES:
+        raise ConversionError(f"there is no family {wanted!r}; there are {', '.join(FAMILIES)}")
+    if differs := _differences(config, wanted):
+        raise ConversionError(f"the model cannot be written as {wanted}: {', '.join(differs)}")
+    return wanted
+
+
+def _differences(config: TransformerConfig, family: str) -> list[str]:
+    differs = [
+        f"{switch} is {getattr(config, switch)!r}, not {value!r}"
+        for switch, value in FAMILIES[family].switches.items()
+        if getattr(config, switch) != value
+    ]
+    if family == "hf_olmo" and config.groups != config.heads:
+        differs.append(f"key_value_heads is {config.groups}, not {config.heads}")
+    return differs
 
 
 def to_config(config: TransformerConfig, family: str) -> dict[str, Any]:
     """The content of `config.json`, special tokens aside."""
     layout = FAMILIES[family]
     values = {key: getattr(config, name) for name, key in layout.fields.items()}
+    if family == "hf_olmo":
+        original = {
+            "vocab_size": config.vocabulary,
+            "mlp_hidden_size": 2 * config.feed_forward,
+            "rope_theta": config.rope_theta,
+            "init_fn": config.initialization,
+        }
+        return {"architectures": [layout.architecture], "model_type": family, **values, **original, **layout.required}
     return {
         "architectures": [layout.architecture],
         "model_type": family,
@@ -180,8 +205,9 @@ def from_config(document: Mapping[str, Any], family: str) -> TransformerConfig:
         hidden = document.get("mlp_hidden_size") or document.get("mlp_ratio", 4) * document.get("d_model", 0)
         values |= {"feed_forward": hidden // 2, "vocabulary": document.get("embedding_size") or document["vocab_size"]}
     values["rope_theta"] = float(rope.get("rope_theta") or document.get("rope_theta") or 10_000.0)
-    if "initialization" in document:
-        values["initialization"] = document["initialization"]
+    stated = document.get("initialization", document.get("init_fn"))
+    if stated in ("mitchell", "normal"):
+        values["initialization"] = stated
     if values.get("key_value_heads") == values.get("heads"):
         values["key_value_heads"] = None
     config = TransformerConfig(**values)
@@ -203,7 +229,7 @@ def to_names(state: Mapping[str, Tensor], config: TransformerConfig, family: str
     """Our state under the family's names. A tied head is left out."""
     return {
         theirs: torch.cat([state[name] for name in ours]) if len(ours) > 1 else state[ours[0]]
-        for theirs, ours in _names(config, family)
+        for theirs, ours in family_names(config, family)
     }
 
 
@@ -211,7 +237,7 @@ def from_names(tensors: Mapping[str, Tensor], config: TransformerConfig, family:
     """A family's tensors as our state. Raises `ConversionError` naming missing, unknown and mis-shaped ones."""
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in Transformer(config).state_dict().items()}
-    expected = dict(_names(config, family))
+    expected = dict(family_names(config, family))
     left = dict(tensors)
     if config.tied:
         _drop_tied_copy(left, family)
@@ -233,7 +259,8 @@ def from_names(tensors: Mapping[str, Tensor], config: TransformerConfig, family:
     return state
 
 
-def _names(config: TransformerConfig, family: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def family_names(config: TransformerConfig, family: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The family's tensor names in order, each with our names it is stacked from. A tied head is left out."""
     for theirs, ours in FAMILIES[family].tensors.items():
         if ours == ("head.weight",) and config.tied:
             continue
