@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -18,6 +15,7 @@ from glasshouse.data.mixing.evaluating import evaluate
 from glasshouse.data.mixing.expression import render
 from glasshouse.data.mixing.fields import Seen, table_of_rows, usage_of_columns
 from glasshouse.data.mixing.mix import mix
+from glasshouse.data.mixing.mixture import MixtureError
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dolma"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="Dolma's test data are not here (../shared/data/dolma)")
@@ -25,7 +23,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="Dolma's test data are
 # Names are the ids of documents; what 1.2.1's mixer keeps with each as its only include was measured with it.
 VALUES: dict[str, Any] = {
     "none": ..., "empty": [], "two": [[0, 1, 0.2], [1, 2, 0.9]], "num": 5, "zero": 0, "str": "a", "true": True,
-    "false": False, "nul": None, "doc": [[0, 4, 0.6]], "zs": [[0, 4, 0.0]],
+    "false": False, "nul": None, "doc": [[0, 4, 0.6]], "zs": [[0, 4, 0.0]], "obj": {}, "objf": {"b": 1},
 }  # fmt: skip
 
 
@@ -54,7 +52,7 @@ def _kept(rule: str, names: list[str]) -> list[str]:
 )
 def test_a_filter_keeps_what_dolma_keeps(rule: str, expected: list[str]) -> None:
     # `null` is left out: it is a value to Dolma and missing here (the next test).
-    names = [name for name in VALUES if name != "nul"]
+    names = [name for name in VALUES if name not in ("nul", "obj", "objf")]
     assert _kept(rule, names) == expected
 
 
@@ -68,10 +66,34 @@ def test_a_null_is_missing_here_and_there_for_dolma() -> None:
     assert _kept("$.attributes[?(!@.a)]", ["nul", "none", "zero"]) == ["nul", "none"]
 
 
-def test_unequal_and_jqs_less_hold_for_what_is_missing() -> None:
+def test_unequal_holds_for_what_is_missing() -> None:
     assert _kept("$.attributes[?(@.a != 5)]", ["none", "num", "zero"]) == ["none", "zero"]
-    assert _kept(".attributes.a[0][2] < 0.5", ["none", "empty", "two", "doc"]) == ["none", "empty", "two"]
     assert _kept("$.attributes[?(@.a[0][2] < 0.5)]", ["none", "empty", "two", "doc"]) == ["two"]
+    assert _kept("$.attributes.a[?(@.b != 5)]", ["none", "obj", "objf"]) == ["obj", "objf"]
+    assert _kept("$.attributes[?(@.a.b != 5)]", ["none", "obj", "objf"]) == ["none", "obj", "objf"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "names", "expected"),
+    [
+        (".attributes.a < 1", "none zero num", "none zero"),
+        (".attributes.a == null", "none zero num empty doc", "none"),
+        ("(.attributes.a > 1) | not", "none zero num", "none zero"),
+        (".attributes?.a?[0]?[2]? < 0.5", "none empty two doc zs", "two zs"),
+        (".attributes?.a?[0]?[2]? != 0.6", "none empty two doc zs", "two zs"),
+        ("(.attributes?.a?[0]?[2]? > 0.5 | not)", "none empty two doc zs", "two zs"),
+        ("(.attributes?.a?[0]?[2]? > 0.5) or (.attributes.a == null)", "none empty two doc zs", "doc"),
+        ("(.attributes.a == null) or (.attributes?.a?[0]?[2]? > 0.5)", "none empty two doc zs", "none doc"),
+        ("(.attributes?.a?[0]?[2]? > 0.5) and (.attributes.a != null)", "none empty two doc zs", "doc"),
+        (".attributes?.a?.b? < 3", "none obj objf", "obj objf"),
+        (".attributes?.a?.b? == null", "none obj objf", "obj"),
+        (".attributes?.a?.b? != 1", "none obj objf", "obj"),
+    ],
+)
+def test_a_jq_filter_that_yields_nothing_keeps_nothing(rule: str, names: str, expected: str) -> None:
+    # Measured with 1.2.1's mixer; without `?` it gives up the file where one of these has no such place.
+    assert _kept(rule, names.split()) == expected.split()
+    assert _kept(rule.replace("?", ""), names.split()) == expected.split()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +106,10 @@ def test_unequal_and_jqs_less_hold_for_what_is_missing() -> None:
         ),
         ("$[?(@.source == 'x')]", 'source == "x"'),
         ("$.attributes[?(@['odd-name'][0][2] >= 1e-1)]", "first_score(`odd-name`) >= 0.1"),
-        ("(.metadata.a == null) or (.metadata.b >= 3)", "metadata.a is missing or metadata.b >= 3"),
+        (
+            "(.metadata.a == null) or (.metadata.b >= 3)",
+            "metadata is present and metadata.a is missing or metadata.b >= 3",
+        ),
         (
             '(.attributes.x__y__z | if type == "array" and length > 0 and .[0] != null and .[0][2] != null '
             "then .[0][2] < 0.8 else false end)",
@@ -107,7 +132,12 @@ def test_what_is_not_understood_is_said(rule: str) -> None:
 
 
 def test_unsupported_jq_is_said() -> None:
-    for rule in (".attributes.a", "[.attributes[] | select(. > 3)]", ".attributes.a | length > 3"):
+    for rule in (
+        ".attributes.a",
+        ".attributes.a > 3 | length",
+        "[.attributes[] | select(. > 3)]",
+        ".attributes.a | length > 3",
+    ):
         with pytest.raises(DolmaFilterError):
             from_jq(rule)
 
@@ -115,8 +145,9 @@ def test_unsupported_jq_is_said() -> None:
 def test_span_selectors() -> None:
     assert spans_column("$.attributes.pii.email") == "pii.email"
     assert spans_column(".attributes?.pii?.email?") == "pii.email"
-    with pytest.raises(DolmaFilterError):
-        spans_column("$.attributes.a[0]")
+    for selector in ("$.attributes.a[0]", "$.attributes.a | first", "$.attributes.*", "$", ""):
+        with pytest.raises(DolmaFilterError):
+            spans_column(selector)
 
 
 # --- Dolma's golden outputs ---------------------------------------------------------------------------------------
@@ -206,40 +237,6 @@ def test_every_published_file_is_read_whole() -> None:
     assert len(wiki.filter.exclude) == 2
 
 
-@pytest.mark.slow
-def test_overlapping_spans_end_as_in_dolmas_mixer_and_empty_ones_do_not(tmp_path: Path) -> None:
-    python = Path(os.environ.get("GLASSHOUSE_PEERS", "/nowhere")) / "dolma-env" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("no environment with dolma 1.2.1: set GLASSHOUSE_PEERS to a directory made by benchmarks/peers.py")
-    random = Random(0)
-    rows: list[tuple[str, str, list[list[int]]]] = [("empty", "abcdef", [[1, 1, 1], [3, 4, 1]])]
-    for number in range(300):
-        text = "".join(random.choices("abé🎉", k=random.randint(1, 14)))
-        starts = [random.randrange(len(text)) for _ in range(random.randint(0, 4))]
-        rows.append((str(number), text, [[start, random.randint(start + 1, len(text) + 2), 1] for start in starts]))
-    for kind in ("documents", "attributes/x"):
-        (tmp_path / kind).mkdir(parents=True)
-    with gzip.open(tmp_path / "documents" / "0.json.gz", "wt") as out:
-        out.writelines(json.dumps({"id": name, "text": text, "source": "s"}) + "\n" for name, text, _ in rows)
-    with gzip.open(tmp_path / "attributes" / "x" / "0.json.gz", "wt") as out:
-        out.writelines(json.dumps({"id": name, "attributes": {"a": spans}}) + "\n" for name, _, spans in rows)
-    stream = {
-        "name": "s", "documents": [f"{tmp_path}/documents/*.gz"], "attributes": ["x"],
-        "span_replacement": [{"span": "$.attributes.a", "min_score": 0.5, "replacement": "<{}>"}],
-        "output": {"path": f"{tmp_path}/dolma", "max_size_in_bytes": 1 << 20},
-    }  # fmt: skip
-    work = {"input": f"{tmp_path}/wi", "output": f"{tmp_path}/wo"}
-    (tmp_path / "c.json").write_text(json.dumps({"streams": [stream], "work_dir": work, "processes": 1}))
-    subprocess.run([python, "-m", "dolma.cli", "-c", tmp_path / "c.json", "mix"], check=True, capture_output=True)
-    summary = mix(import_dolma(tmp_path / "c.json").mixture, tmp_path / "ours")
-    ours, theirs = (
-        {row["id"]: row["text"] for row in map(json.loads, gzip.decompress(file.read_bytes()).splitlines())}
-        for file in (tmp_path / "ours" / summary.files[0], tmp_path / "dolma" / "s-0000.json.gz")
-    )
-    assert (ours.pop("empty"), theirs.pop("empty")) == ("a<>bc<d>ef", "a<>cdef<bcdef>")
-    assert ours == theirs
-
-
 def _file(tmp_path: Path, **stream: Any) -> Path:
     entry = {"name": "s", "documents": ["d/*.gz"], "attributes": ["x"], "output": {"max_size_in_bytes": 10}} | stream
     (tmp_path / "c.json").write_text(json.dumps({"streams": [entry]}))
@@ -256,6 +253,7 @@ def test_findings_of_other_kinds(tmp_path: Path) -> None:
     imported = import_dolma(_file(tmp_path, filter={"exclude": rules}, colour="red"))
     assert {finding.kind: finding.dead for finding in imported.findings} == {
         "ignored": False, "unreachable": True, "span_as_number": True, "always": False, "not_understood": False,
+        "whole_number": False,
     }  # fmt: skip
 
 
@@ -272,3 +270,38 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("streams: [!!python/object/apply:os.system ['true']]\n")
     with pytest.raises(ValueError, match="not readable"):
         import_dolma(tmp_path / "c.yaml")
+
+
+def test_settings_that_dolma_refuses_or_reads_otherwise(tmp_path: Path) -> None:
+    for stream in (
+        {"filter": {"include": [], "syntax": "sql"}},
+        {"span_replacement": [{"span": "$.a", "syntax": "x"}]},
+    ):
+        with pytest.raises(DolmaImportError, match="there is no syntax"):
+            import_dolma(_file(tmp_path, **stream))
+    stream = import_dolma(
+        _file(tmp_path, name="a b/c", documents=["p/documents/*"], attributes=["x", "deep/y"])
+    ).mixture
+    assert (stream.streams[0].name, stream.streams[0].attributes) == ("a_b_c", ("x", "p/attributes/deep/y"))
+    with pytest.raises(DolmaImportError, match="2 places: split the stream"):
+        import_dolma(_file(tmp_path, documents=["p/documents/*", "q/documents/*"], attributes=["deep/y"]))
+
+
+def test_a_replacement_is_read_from_the_row(tmp_path: Path) -> None:
+    for kind, rows in {
+        "documents": [{"id": str(n), "text": "abcd", "metadata": {"tag": tag}} for n, tag in enumerate(["<{}>", "é"])],
+        "attributes/x": [{"id": str(n), "attributes": {"a": [[1, 2, 1]]}} for n in range(2)],
+    }.items():
+        (tmp_path / kind).mkdir(parents=True)
+        (tmp_path / kind / "0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    documents = {"documents": [f"{tmp_path}/documents/0.jsonl"], "output": {"max_size_in_bytes": 1 << 20}}
+    rule = {"span": "$.attributes.a", "min_score": 0.5, "replacement": "$.metadata.tag"}
+    summary = mix(import_dolma(_file(tmp_path, **documents, span_replacement=[rule])).mixture, tmp_path / "out")
+    made = gzip.decompress((tmp_path / "out" / summary.files[0]).read_bytes()).splitlines()
+    assert [json.loads(row)["text"] for row in made] == ["a<{}>cd", "aécd"]
+    rule["replacement"] = "$.metadata.gone"
+    with pytest.raises(MixtureError, match=r"0.jsonl row 1 \(id '0'\) has no text 'metadata.gone'"):
+        mix(import_dolma(_file(tmp_path, **documents, span_replacement=[rule])).mixture, tmp_path / "other")
+    rule["replacement"] = "$.text | ascii_upcase"
+    (finding,) = import_dolma(_file(tmp_path, **documents, span_replacement=[rule])).findings
+    assert finding.kind == "not_understood"

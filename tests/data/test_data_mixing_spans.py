@@ -20,7 +20,7 @@ def _reference(text: str, spans: list[Replacement]) -> tuple[str, int]:
     inserted: dict[int, int] = {}
     taken: list[int] = []
     for number in sorted(range(len(spans)), key=lambda n: spans[n].start):
-        start, end, _ = spans[number]
+        start, end, *_ = spans[number]
         beyond = start > len(text) or (start == len(text) and end > start)
         same_start = any(spans[other].start == start for other in taken)
         covered = any(spans[other].start < start < min(spans[other].end, len(text)) for other in taken)
@@ -33,7 +33,7 @@ def _reference(text: str, spans: list[Replacement]) -> tuple[str, int]:
     out = []
     for place in range(len(text) + 1):
         if place in inserted:
-            start, end, new = spans[inserted[place]]
+            start, end, new, _ = spans[inserted[place]]
             out.append(new.replace("{}", text[start:end]))
         if place < len(text) and owner[place] is None:
             out.append(text[place])
@@ -64,6 +64,12 @@ def test_overlaps_are_settled_by_place_then_by_rule() -> None:
 
 def test_an_empty_span_inserts_and_loses_nothing() -> None:
     assert replace_spans("abc", [Replacement(1, 1, "-"), Replacement(2, 3, "C")]).text == "a-bC"
+
+
+def test_a_literal_replacement_is_no_template() -> None:
+    assert replace_spans("abc", [Replacement(1, 2, "<{}>", literal=True)]).text == "a<{}>c"
+    with pytest.raises(ConfigurationError, match="not both"):
+        SpanReplacement(spans="x", replacement="y", replacement_field="source")
 
 
 def test_scores_from_the_least_up_to_below_the_greatest() -> None:

@@ -128,7 +128,7 @@ class _Checker:
     def signal(self, name: str, place: tuple[int, int]) -> Signal:
         if name in self.schema:
             return self.schema[name]
-        if name.startswith(self.open_names):
+        if name == "metadata" or name.startswith(self.open_names):
             return Signal(name, ANY, "", "", "number", low=None)
         return self.unknown(name, place)
 

@@ -8,14 +8,15 @@ finding, and `fix` puts the right spelling in its place.
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from glasshouse.data.mixing.checking import ANY, UnreachableRuleError, check
 from glasshouse.data.mixing.dolma_filters import DolmaFilterError, from_jq, from_jsonpath, spans_column
-from glasshouse.data.mixing.expression import Expression, columns, render, usages, with_columns
+from glasshouse.data.mixing.expression import Comparison, Expression, atoms, columns, render, usages, with_columns
 from glasshouse.data.mixing.filters import Filter
 from glasshouse.data.mixing.mixture import Form, Mixture, MixtureError, Stream, read_settings
 from glasshouse.data.mixing.spans import SpanReplacement
@@ -23,12 +24,20 @@ from glasshouse.data.signals.signal import Signal
 from glasshouse.data.sources.attributes import DOLMA_NAMES, column_name
 
 FindingKind = Literal[
-    "misspelt", "set_not_read", "broken_path", "unreachable", "always", "span_as_number", "not_understood", "ignored"
+    "misspelt",
+    "set_not_read",
+    "broken_path",
+    "whole_number",
+    "unreachable",
+    "always",
+    "span_as_number",
+    "not_understood",
+    "ignored",
 ]
 DEAD: tuple[FindingKind, ...] = ("misspelt", "set_not_read", "unreachable", "span_as_number")
 _STREAM = ("name", "documents", "attributes", "output", "filter", "span_replacement", "compression")
 _OUTPUT = ("path", "max_size_in_bytes", "discard_fields", "min_text_length")
-_TOP = ("streams", "work_dir", "processes", "dryrun")
+_TOP = ("streams", "work_dir", "processes", "dryrun", "shuffle")
 
 TAGGERS: dict[str, tuple[str, ...]] = {
     "gopher_v1": tuple(name.partition("__")[2] for name in DOLMA_NAMES.values() if name.startswith("gopher_v1__")),
@@ -99,6 +108,10 @@ def import_dolma(path: str | Path, *, fix: bool = False) -> Imported:
         for name in settings
         if name not in _TOP
     ]
+    if settings.get("shuffle") is False:
+        findings.append(
+            Finding("ignored", "", "shuffle", "'shuffle: false' keeps Dolma's files apart; here they are cut by size")
+        )
     streams, outputs = [], []
     for number, entry in enumerate(settings["streams"]):
         if not isinstance(entry, dict) or not isinstance(entry.get("documents"), list):
@@ -130,15 +143,33 @@ class _StreamImport:
 
     def stream(self) -> Stream:
         rules = self.entry.get("filter") or {}
-        jq = rules.get("syntax") == "jq"
+        jq = self.is_jq(rules)
         kept = {side: tuple(self.rules(rules.get(side) or [], jq)) for side in ("include", "exclude")}
         replace = tuple(self.replacements())
         documents, repeat = _documents([str(path) for path in self.entry["documents"]])
         least = (self.entry.get("output") or {}).get("min_text_length") or 0
         return Stream(
-            name=self.name.replace("/", "_"), documents=documents, attributes=tuple(self.sets), filter=Filter(**kept),
+            name=re.sub(r"[^\w.-]", "_", self.name), documents=documents,
+            attributes=tuple(self.below_attributes(name) for name in self.sets), filter=Filter(**kept),
             replace=replace, repeat=repeat, minimum_text_bytes=least, unknown="warning",
         )  # fmt: skip
+
+    def is_jq(self, entry: dict[str, Any]) -> bool:
+        syntax = entry.get("syntax") or "jsonpath"
+        if syntax not in ("jsonpath", "jq"):
+            raise DolmaImportError(f"stream {self.name!r}: there is no syntax {syntax!r}: jsonpath or jq")
+        return bool(syntax == "jq")
+
+    def below_attributes(self, name: str) -> str:
+        """A set in a folder of a folder, `a/b`, as the directory that a stream here takes."""
+        if "/" not in name:
+            return name
+        roots = {str(path).partition("/documents/")[0] for path in self.entry["documents"]}
+        if len(roots) > 1:
+            raise DolmaImportError(
+                f"stream {self.name!r}: attributes {name!r} lie in {len(roots)} places: split the stream"
+            )
+        return f"{roots.pop()}/attributes/{name}"
 
     def output(self) -> dict[str, Any]:
         """What is a setting of the mixture here."""
@@ -169,6 +200,11 @@ class _StreamImport:
             if rule.startswith("$@"):
                 message = "'$@' is no JSONPath: Dolma 1.2.1 reads it as '$', other readers refuse it"
                 self.find("broken_path", rule, message, fixed=True)
+            if not jq and any(map(_whole, atoms(expression))):
+                message = (
+                    "to Dolma 1.2.1, 1 (as its de-duplication writes) and 1.0 are different numbers; here they are one"
+                )
+                self.find("whole_number", rule, message, fixed=True)
             renamed = self.renamed(expression, rule)
             self.reach(renamed, rule)
             yield renamed
@@ -186,7 +222,7 @@ class _StreamImport:
         if name.startswith("metadata.") or name.count("__") < 2:
             return name
         experiment, tagger, kind = name.split("__", 2)
-        if experiment not in self.sets:
+        if experiment not in {name.rpartition("/")[2] for name in self.sets}:
             message = (
                 f"the stream reads no attribute set {experiment!r} (it reads {', '.join(self.sets) or 'none'}), "
                 f"so no document has the key {name}"
@@ -220,19 +256,24 @@ class _StreamImport:
         for entry in self.entry.get("span_replacement") or []:
             rule = str(entry.get("span"))
             text = str(entry.get("replacement", ""))
-            if text.startswith("$"):
-                self.find("not_understood", rule, f"a replacement read from the row ({text!r}) is not supported")
-                continue
+            self.is_jq(entry)
             try:
                 column = spans_column(rule)
+                field = spans_column(text) if text.startswith("$") else None
             except DolmaFilterError as error:
                 self.find("not_understood", rule, str(error))
                 continue
             right = self.key(column, rule)
             yield SpanReplacement(
-                spans=right if self.fix else column, replacement=text,
+                spans=right if self.fix else column, replacement="" if field else text, replacement_field=field,
                 minimum_score=entry.get("min_score"), maximum_score=entry.get("max_score"),
             )  # fmt: skip
+
+
+def _whole(atom: Expression) -> bool:
+    """Whether a number is compared with a whole one so that it matters whether they are equal."""
+    numeric = isinstance(atom, Comparison) and isinstance(atom.right.value, float) and atom.operator not in ("<", ">")
+    return numeric and cast("float", atom.right.value).is_integer()  # type: ignore[union-attr]
 
 
 def _documents(paths: list[str]) -> tuple[tuple[str, ...], float]:

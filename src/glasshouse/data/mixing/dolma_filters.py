@@ -9,7 +9,11 @@ Measured on Dolma 1.2.1's mixer with attributes that are missing, empty, null an
 - `$@.` is no JSONPath, but is read as `$.`;
 - a list is neither equal to nor above a number or `true` (here a list of one span is its score: `span_as_number` is
   reported for such a rule);
-- in jq a missing value is `null`, and `null` is less than every number: `.a < x` holds where `a` is missing.
+- `$.a[?(…)]` holds for no document without `a`;
+- in jq a missing value is `null`, and `null` is less than every number: `.a < x` holds where `a` is missing (what a
+  path below a missing value does is told in `dolma_jq`);
+- a jq comparison orders values of different types (a text is above every number); here a value of another type meets
+  no comparison, and is counted.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, cast
 
+from glasshouse.data.mixing.dolma_jq import truth
 from glasshouse.data.mixing.expression import (
     And,
     Comparison,
@@ -43,6 +48,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _STEP = re.compile(r"""\.?\[(?:(\d+)|"([^"]*)"|'([^']*)')\]|\.([A-Za-z_][\w-]*)""")
+_SELECTOR = re.compile(rf"(?:\??(?:{_STEP.pattern}))+\??")
 _ROOTED = re.compile(r"\$@?(?P<root>(?:\.[A-Za-z_][\w-]*)*)\[\?\((?P<condition>.*)\)\]\s*", re.DOTALL)
 _PLAIN = re.compile(r"\$@?(?P<path>(?:\.[A-Za-z_][\w-]*)+)")
 # The one conditional of published jq filters: a guarded look at the score of the first span.
@@ -76,7 +82,11 @@ def from_jsonpath(text: str) -> Expression:
     rooted = _ROOTED.fullmatch(text)
     if rooted is not None:
         root = tuple(part for part in rooted["root"].split(".") if part)
-        return simplified(_Parser(rooted["condition"], text, root, jq=False).whole())
+        found = _Parser(rooted["condition"], text, root, jq=False).whole()
+        guarded = (
+            And((Presence(_name(root, text), missing=False), found)) if root not in ((), ("attributes",)) else found
+        )
+        return simplified(guarded)
     plain = _PLAIN.fullmatch(text)
     if plain is not None:
         return Presence(_name(tuple(plain["path"].split(".")[1:]), text), missing=False)
@@ -95,13 +105,16 @@ def from_jq(text: str) -> Expression:
         name = _name(_steps(guarded["path"], text)[0], text)
         operator = cast("Operator", guarded["operator"])
         return Comparison(Measure(name, "first_score"), operator, Constant(float(guarded["value"])))
-    return simplified(_Parser(text, text, (), jq=True).whole())
+    return simplified(truth(_Parser(text, text, (), jq=True).whole()))
 
 
 def spans_column(selector: str) -> str:
-    """The column a span selector means: `$.attributes.pii.email` or `.attributes?.pii?.email?` -> `pii.email`."""
+    """The column a selector means: `$.attributes.pii.email` or `.attributes?.pii?.email?` -> `pii.email`."""
     text = selector.strip()
-    steps, indices = _steps(re.sub(r"^\$@?", "", text), text)
+    path = re.sub(r"^\$@?", "", text)
+    if not _SELECTOR.fullmatch(path):
+        raise DolmaFilterError(f"{selector!r} is no path such as $.attributes.name or .attributes?.name?")
+    steps, indices = _steps(path, text)
     if indices:
         raise DolmaFilterError(f"{selector!r} selects one span: select the list")
     return _name(steps, text)
@@ -125,7 +138,7 @@ def _name(path: tuple[str, ...], text: str) -> str:
     """The column at a path from the row's root."""
     if len(path) > 1 and path[0] == "attributes":
         return ".".join(path[1:])
-    if (len(path) > 1 and path[0] == "metadata") or (len(path) == 1 and path[0] in FIELDS):
+    if path and (path[0] == "metadata" or (len(path) == 1 and path[0] in FIELDS)):
         return ".".join(path)
     raise DolmaFilterError(
         f"{text!r}: {'.'.join(path) or 'the row'!r} is no attribute, metadata or field of a document"
@@ -161,9 +174,18 @@ class _Parser:
         return self.tokens[self.position - 1]
 
     def whole(self) -> Expression:
-        found = self.disjunction()
+        found = self.piped()
         if self.next.kind != "end":
             self.fail(f"{self.next.text!r} is not expected here")
+        return found
+
+    def piped(self) -> Expression:
+        found = self.disjunction()
+        while self.jq and self.next.text == "|":
+            self.take()
+            if self.take().text != "not":
+                self.fail("only `| not` is understood after a pipe")
+            found = _not(found)
         return found
 
     def disjunction(self) -> Expression:
@@ -185,12 +207,7 @@ class _Parser:
             return _not(self.negation())
         if self.next.text == "(":
             self.take()
-            found = self.disjunction()
-            if self.jq and self.next.text == "|":
-                self.take()
-                if self.take().text != "not":
-                    self.fail("only `| not` is understood after a pipe")
-                found = _not(found)
+            found = self.piped()
             if self.take().text != ")":
                 self.fail("a ')' is missing")
             return found
@@ -212,7 +229,8 @@ class _Parser:
             self.take()
             return self.null(measure, operator)
         value = Constant(self.value())
-        if operator == "!=" or (self.jq and operator in ("<", "<=")):
+        missing = operator == "!=" or (self.jq and operator in ("<", "<="))
+        if missing and not (self.jq and measure.function):
             # True for what is missing: the opposite comparison is not met.
             return Not(Comparison(measure, _OPPOSITE[operator], value))
         return Comparison(measure, operator, value)
@@ -265,6 +283,6 @@ def simplified(expression: Expression) -> Expression:
 
 def _implied(part: Expression, compared: set[Measure]) -> bool:
     if isinstance(part, Presence) and not part.missing:
-        return any(measure.column == part.column for measure in compared)
+        return any(f"{measure.column}.".startswith(f"{part.column}.") for measure in compared)
     guard = isinstance(part, Comparison) and part.left.function == "count" and part.operator == ">"
     return guard and Measure(part.left.column, "first_score") in compared  # type: ignore[union-attr]

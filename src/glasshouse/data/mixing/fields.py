@@ -76,7 +76,7 @@ def table_of_rows(
 
 
 def _value(row: Mapping[str, Any], attributes: Mapping[str, Any], name: str) -> Any:
-    if name in FIELDS:
+    if name in FIELDS or name == "metadata":
         return row.get(name)
     if name.startswith("metadata."):
         return _below(row.get("metadata"), name[len("metadata.") :])
@@ -159,6 +159,12 @@ def spans_of(value: list[Any]) -> list[tuple[int, int, float]]:
             raise SpanError(f"a span is [start, end, score] with 0 <= start <= end, got {span!r}")
         found.append((start, end, float(score)))
     return found
+
+
+def text_at(attributes: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str | None:
+    """The text of one document at a column; `None` where there is none."""
+    value = _value(row, attributes, name)
+    return value if isinstance(value, str) else None
 
 
 def spans_at(attributes: Mapping[str, Any], row: Mapping[str, Any], name: str) -> list[tuple[int, int, float]]:

@@ -11,17 +11,22 @@ import numpy as np
 import pyarrow as pa
 
 from glasshouse.data.document import to_batch
-from glasshouse.data.mixing.fields import Seen, SpanError, spans_at, usage_of_columns
+from glasshouse.data.mixing.fields import Seen, SpanError, spans_at, text_at, usage_of_columns
 from glasshouse.data.mixing.filters import decide
 from glasshouse.data.mixing.mixture import Mixture, MixtureError, Stream
 from glasshouse.data.mixing.rows import InputFile, Rows, read_rows
 from glasshouse.data.mixing.sampling import Sampling, hashes_of
 from glasshouse.data.mixing.shards import ShardWriter
-from glasshouse.data.mixing.spans import Replacement, replace_spans
+from glasshouse.data.mixing.spans import Replacement, SpanReplacement, replace_spans
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import work_key
 from glasshouse.data.sources.reading import fingerprint_files
 
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""Unicode's White_Space, which Dolma's mixer strips; Python's `strip` also takes U+001C to U+001F."""
 _FORMAT = 1  # of what a task leaves behind: a change makes old work be done again
 
 
@@ -133,7 +138,7 @@ class _Job:
         text = self._text(rows, row)
         size = len(text.encode())
         least = self.stream.minimum_text_bytes
-        if least and len(text.strip().encode()) < least:
+        if least and len(text.strip(WHITE_SPACE).encode()) < least:
             self.counts["too_short"] += 1
             return None
         if not times:
@@ -161,13 +166,25 @@ class _Job:
         for number, rule in enumerate(self.stream.replace):
             for start, end, score in self._spans(rows, row, rule.spans):
                 if rule.takes(score):
-                    found.append(Replacement(start, end, rule.replacement))
+                    found.append(Replacement(start, end, *self._new_text(rows, row, rule)))
                     self.replaced[number] += 1
         if not found:
             return text
         done = replace_spans(text, found)
         self.overlapping += done.overlapping
         return done.text
+
+    def _new_text(self, rows: Rows, row: int, rule: SpanReplacement) -> tuple[str, bool]:
+        if rule.replacement_field is None:
+            return rule.replacement, False
+        found = text_at(rows.attributes[row], rows.raw[row], rule.replacement_field)
+        if found is None:
+            place, field = self._place(rows, row), rule.replacement_field
+            raise MixtureError(f"{place} has no text {field!r} to replace spans of {rule.spans!r} with")
+        return found, True
+
+    def _place(self, rows: Rows, row: int) -> str:
+        return f"{self.file.shard.path} row {rows.numbers[row]} (id {rows.documents[row].id!r})"
 
     def _spans(self, rows: Rows, row: int, name: str) -> list[tuple[int, int, float]]:
         if rows.signals is not None and name in rows.signals.schema.names:
@@ -176,8 +193,7 @@ class _Job:
         try:
             return spans_at(rows.attributes[row], rows.raw[row], name)
         except SpanError as error:
-            place = f"{self.file.shard.path} row {rows.numbers[row]} (id {rows.documents[row].id!r})"
-            raise MixtureError(f"{place}: attribute {name!r}: {error}") from None
+            raise MixtureError(f"{self._place(rows, row)}: attribute {name!r}: {error}") from None
 
     def _row(self, rows: Rows, row: int, text: str, copy: int) -> dict[str, Any]:
         document, raw = rows.documents[row], rows.raw[row]

@@ -3,8 +3,10 @@
 Where spans overlap, one that begins inside an earlier one is left out; of two that begin together the one of the rule
 that comes first, then the first in its list, counts. So a replaced text never depends on the order of reading.
 
-Deliberate differences from Dolma's mixer: an empty span inserts its replacement (Dolma 1.2.1 loses the next
-character, ignores all later spans and writes the rest of the text twice), and what is replaced and left out is counted.
+Deliberate differences from Dolma's mixer, each a bug of Dolma 1.2.1: an empty span inserts its replacement (Dolma loses
+the next character, ignores all later spans and writes the rest of the text twice); a span that begins at or behind the
+end of the text is left out (Dolma appends its replacement, and for `{}` text that is there already); a replacement read
+from the row is put in as it is (Dolma replaces a `{}` in it). What is replaced and left out is counted.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ class SpanReplacement(Config):
     Attributes:
         spans: the column or attribute.
         replacement: the new text; `{}` stands for the old one.
+        replacement_field: instead, the field, attribute or `metadata.…` of the document whose text is put in.
         minimum_score, maximum_score: no bound when `None`.
     """
 
     spans: str
     replacement: str = ""
+    replacement_field: str | None = None
     minimum_score: float | None = None
     maximum_score: float | None = None
 
@@ -38,6 +42,8 @@ class SpanReplacement(Config):
         low, high = self.minimum_score, self.maximum_score
         if low is not None and high is not None and low >= high:
             raise ValueError(f"no score is at least {low:g} and below {high:g}: nothing would ever be replaced")
+        if self.replacement and self.replacement_field is not None:
+            raise ValueError("give a replacement or the field it is read from, not both")
         return self
 
     def takes(self, score: float) -> bool:
@@ -47,11 +53,12 @@ class SpanReplacement(Config):
 
 
 class Replacement(NamedTuple):
-    """Characters `[start, end)` and what comes in their place."""
+    """Characters `[start, end)` and what comes in their place; `literal`: `{}` in it stands for itself."""
 
     start: int
     end: int
     replacement: str
+    literal: bool = False
 
 
 class Replaced(NamedTuple):
@@ -70,13 +77,13 @@ def replace_spans(text: str, replacements: Iterable[Replacement]) -> Replaced:
     """
     parts, at, replaced, left_out = [], 0, 0, 0
     before = -1
-    for start, end, replacement in sorted(replacements, key=lambda span: span.start):
+    for start, end, replacement, literal in sorted(replacements, key=lambda span: span.start):
         if start < at or start == before or start > len(text) or (start == len(text) and end > start):
             left_out += 1
             continue
         end = min(end, len(text))
         old = text[start:end]
-        parts += [text[at:start], replacement.replace(OLD_TEXT, old) if OLD_TEXT in replacement else replacement]
+        parts += [text[at:start], replacement if literal else replacement.replace(OLD_TEXT, old)]
         at, before = end, start
         replaced += 1
     return Replaced("".join([*parts, text[at:]]), replaced, left_out)

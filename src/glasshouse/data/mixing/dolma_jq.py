@@ -1,0 +1,73 @@
+"""What a jq filter of Dolma's keeps, where a path may yield nothing at all.
+
+Measured on Dolma 1.2.1 (jaq): `.a` of a missing `a` is `null`, but a place of it (`.a[0][2]`), or a name below it
+(`.a.b`), is an error. With `?` the error becomes nothing, and then the whole filter yields nothing and neither
+includes nor excludes: also `… or .id == "1"`. Without `?` Dolma gives up the file at the first such document; here it
+is read as if the `?` were there.
+
+So an expression holds, does not hold, or yields nothing. `or` looks at its right side only where the left does not
+hold, `and` only where it does.
+"""
+
+from __future__ import annotations
+
+from glasshouse.data.mixing.expression import (
+    And,
+    Comparison,
+    Constant,
+    Expression,
+    Flag,
+    Measure,
+    Membership,
+    Not,
+    Operator,
+    Or,
+    Presence,
+)  # fmt: skip
+
+_OPPOSITE: dict[str, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+
+
+def truth(expression: Expression) -> Expression:
+    """The expression that holds where the jq filter yields `true`: neither `false` nor nothing."""
+    if isinstance(expression, And):
+        return _all([truth(part) for part in expression.parts])
+    if isinstance(expression, Or):
+        found: list[Expression] = []
+        before: list[Expression] = []
+        for number, part in enumerate(expression.parts):
+            found.append(_all([*before, truth(part)]))
+            before = _yields(Or(expression.parts[: number + 1]))
+        return Or(tuple(found))
+    if isinstance(expression, Not):
+        body = expression.body
+        if isinstance(body, Comparison) and body.left.function:
+            return Comparison(body.left, _OPPOSITE[body.operator], body.right)
+        return _all([*_yields(body), Not(truth(body))])
+    return _all([*_yields(expression), expression])
+
+
+def _yields(expression: Expression) -> list[Expression]:
+    """The conditions, all together, under which an expression yields something; none where it always does."""
+    if isinstance(expression, Not):
+        return _yields(expression.body)
+    if isinstance(expression, And | Or):
+        first, *rest = expression.parts
+        found = _yields(first)
+        for number, part in enumerate(rest, 1):
+            if more := _yields(part):
+                done = truth(type(expression)(expression.parts[:number]) if number > 1 else first)
+                decided = done if isinstance(expression, Or) else Not(done)
+                found.append(Or((decided, _all(more))))
+        return found
+    if isinstance(expression, Comparison | Membership) and expression.left.function:
+        return [Comparison(Measure(expression.left.column, "count"), ">", Constant(0.0))]
+    column = expression.column if isinstance(expression, Presence | Flag) else expression.left.column
+    above = column.rpartition(".")[0]
+    return [Presence(above, missing=False)] if above else []
+
+
+def _all(parts: list[Expression]) -> Expression:
+    flat = [one for part in parts for one in (part.parts if isinstance(part, And) else (part,))]
+    unique = tuple(dict.fromkeys(flat))
+    return unique[0] if len(unique) == 1 else And(unique)
