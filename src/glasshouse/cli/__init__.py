@@ -8,7 +8,18 @@ import sys
 import click
 
 import glasshouse
-from glasshouse.cli import artifacts, classifiers, corpus, deduplication, describe, mixing, models, recipes, tokens
+from glasshouse.cli import (
+    artifacts,
+    carbon,
+    classifiers,
+    corpus,
+    deduplication,
+    describe,
+    mixing,
+    models,
+    recipes,
+    tokens,
+)
 from glasshouse.cli import search as searching
 from glasshouse.cli.options import CONTEXT
 from glasshouse.cli.recipes import recipe_command
@@ -33,7 +44,7 @@ for command in (
     *(classifiers.train_classifier, classifiers.classify),
     *(describe.whatif, describe.explain, describe.datasheet, searching.search),
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, artifacts.verify, artifacts.claims),
-    *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report),
+    *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report, carbon.carbon),
     *(models.generate, models.chat, models.trace),
 ):
     cli.add_command(command)

@@ -1,6 +1,6 @@
 """Energy of a piece of work: read from the hardware where it can be read, a labelled estimate where it cannot.
 
-Carbon accounting follows OLMo (arXiv 2402.00838, section 5): energy x power usage effectiveness x grid intensity.
+What it means in carbon is in `carbon`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from glasshouse.store.power import nvml_watts, samplers
+
 POWERCAP = Path("/sys/class/powercap")
 WATTS_PER_BUSY_CORE = 10.0
 """Used only when no counter can be read: server and laptop parts draw about 4-15 W per busy core, memory included."""
@@ -19,14 +21,17 @@ WATTS_PER_BUSY_CORE = 10.0
 class EnergyMeter:
     """Measures joules between `start` and `stop` (or inside a `with` block).
 
-    Sources, best first: Intel/AMD RAPL package counters under `/sys/class/powercap` (the whole package, other
-    processes included), NVIDIA's energy counters through NVML, else CPU seconds x `WATTS_PER_BUSY_CORE`.
-    The result names the source, and an estimate is called one.
+    The processor: Intel/AMD RAPL package counters under `/sys/class/powercap` (the whole package, other processes
+    included), else CPU seconds x `WATTS_PER_BUSY_CORE`. Accelerators: NVIDIA's energy counters through NVML, and for
+    devices that count nothing (older NVIDIA ones, AMD's) their power, read every 25 ms. The result names its sources,
+    and an estimate is called one.
     """
 
     def __init__(self) -> None:
         self._domains = _rapl_domains()
-        self._devices = _nvml_devices()
+        devices = _nvml_devices()
+        self._devices = [device for device in devices if _nvml_millijoules(device) is not None]
+        self._samplers = samplers([device for device in devices if _nvml_millijoules(device) is None])
         self.start()
 
     def start(self) -> None:
@@ -34,18 +39,37 @@ class EnergyMeter:
         self._cpu = time.process_time()
         self._rapl = {domain: _read(domain / "energy_uj") for domain in self._domains}
         self._nvml = [_nvml_millijoules(device) for device in self._devices]
+        for sampler in self._samplers:
+            sampler.start()
 
     def stop(self) -> dict[str, Any]:
         """`{"joules", "source", "estimate": bool, "note"}` since the start."""
-        gpu = sum(_nvml_millijoules(d) - before for d, before in zip(self._devices, self._nvml, strict=True)) / 1e3
+        gpu, sources, notes = self._accelerators()
         if self._rapl:
             joules = sum(_rapl_joules(domain, before) for domain, before in self._rapl.items())
-            note = "processor packages" + (" and GPUs" if self._devices else "") + ", other processes included"
-            return {"joules": round(joules + gpu, 3), "source": "rapl", "estimate": False, "note": note}
+            notes = [" and ".join(["processor packages", *notes]) + ", other processes included"]
+            return _result(joules + gpu, ["rapl", *sources], False, notes)
         busy = time.process_time() - self._cpu
-        note = f"{busy:.1f} CPU-seconds x {WATTS_PER_BUSY_CORE:g} W; the true figure may differ by a factor of two"
-        source = "nvml + cpu estimate" if self._devices else "cpu estimate"
-        return {"joules": round(busy * WATTS_PER_BUSY_CORE + gpu, 3), "source": source, "estimate": True, "note": note}
+        notes.append(
+            f"{busy:.1f} CPU-seconds x {WATTS_PER_BUSY_CORE:g} W; the true figure may differ by a factor of two"
+        )
+        return _result(busy * WATTS_PER_BUSY_CORE + gpu, [*sources, "cpu estimate"], True, notes)
+
+    def _accelerators(self) -> tuple[float, list[str], list[str]]:
+        """Joules of the accelerators, their sources, and what to say about them."""
+        joules, sources, notes = 0.0, [], []
+        if self._devices:
+            spent = [(_nvml_millijoules(d) or 0) - (b or 0) for d, b in zip(self._devices, self._nvml, strict=True)]
+            joules += sum(spent) / 1e3
+            sources.append("nvml")
+            notes.append("GPUs")
+        if self._samplers:
+            joules += sum(sampler.stop() for sampler in self._samplers)
+            missed = sum(sampler.missed for sampler in self._samplers)
+            sources.append("sampled power")
+            lost = f", {missed} readings failed" if missed else ""
+            notes.append(f"GPUs by their power every {1000 * self._samplers[0].every:.0f} ms{lost}")
+        return joules, sources, notes
 
     def __enter__(self) -> EnergyMeter:
         self.start()
@@ -78,17 +102,30 @@ def _rapl_joules(domain: Path, before: int | None) -> float:
     return (after - before if after >= before else after - before + wrap) / 1e6
 
 
+def _result(joules: float, sources: list[str], estimate: bool, notes: list[str]) -> dict[str, Any]:
+    return {"joules": round(joules, 3), "source": " + ".join(sources), "estimate": estimate, "note": "; ".join(notes)}
+
+
 def _nvml_devices() -> list[Any]:
+    """NVIDIA devices that tell their energy or at least their power."""
     try:
         nvml = importlib.import_module("pynvml")
         nvml.nvmlInit()
         devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        for device in devices:
-            nvml.nvmlDeviceGetTotalEnergyConsumption(device)
-    except Exception:  # the library, the driver or the counter is absent: there is nothing to read
+    except Exception:  # the library or the driver is absent: there is nothing to read
         return []
-    return devices
+    return [device for device in devices if _nvml_millijoules(device) is not None or _tells_power(device)]
 
 
-def _nvml_millijoules(device: Any) -> int:
-    return int(importlib.import_module("pynvml").nvmlDeviceGetTotalEnergyConsumption(device))
+def _nvml_millijoules(device: Any) -> int | None:
+    try:
+        return int(importlib.import_module("pynvml").nvmlDeviceGetTotalEnergyConsumption(device))
+    except Exception:  # devices before Volta count no energy
+        return None
+
+
+def _tells_power(device: Any) -> bool:
+    try:
+        return nvml_watts(device) >= 0
+    except Exception:  # nor do some virtual ones tell their power
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import resource
 import sys
 import time
@@ -63,9 +65,15 @@ def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporte
         run = Run(work / "output", work / "scratch", reporter)
         attempt = _attempt(work)
         stopwatch = _Stopwatch()
-        with full_disk_explained(work):
-            result = definition.function(run, **resolve(node._arguments, made))
+        try:
+            with full_disk_explained(work):
+                result = definition.function(run, **resolve(node._arguments, made))
+        except BaseException:
+            _remember(work, stopwatch.stop())
+            raise
         resources = stopwatch.stop() | {"attempts": attempt}
+        if attempt > 1:
+            resources["earlier"] = _remembered(work)
         _check_result(result, node, run)
         manifest = _manifest(node, identity, inputs, code, run, resources)
         artifact = store.keep(key, work, manifest)
@@ -74,11 +82,23 @@ def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporte
 
 
 def _attempt(work: Path) -> int:
-    """Which attempt at this step this is: times and energy in the manifest are those of the last one."""
+    """Which attempt at this step this is: the manifest's times and energy are those of the last one."""
     counter = work / "attempts"
     attempt = 1 + (len(counter.read_text()) if counter.exists() else 0)
     counter.write_text("x" * attempt)
     return attempt
+
+
+def _remember(work: Path, resources: dict[str, Any]) -> None:
+    """Keep what an attempt that failed or was interrupted cost. One that was killed outright leaves nothing."""
+    with contextlib.suppress(OSError), (work / "earlier.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(resources) + "\n")
+
+
+def _remembered(work: Path) -> list[dict[str, Any]]:
+    path = work / "earlier.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def _input(reference: Reference, made: dict[int, Artifact]) -> dict[str, Any]:
