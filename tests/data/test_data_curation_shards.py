@@ -367,9 +367,10 @@ def test_what_went_wrong_can_be_seen_when_nothing_is_left(tmp_path):
 
 
 def test_repeated_ids_name_the_file_and_the_place(once):
-    records = [record for record in CorpusDirectory(once[0]).quarantined if record["reason"] == "duplicate_id"]
-    assert [Path(record["file"]).name for record in records] == [f"{number}.jsonl" for number in range(1, 5)]
-    line = Path(records[0]["file"]).read_bytes()[records[0]["offset"] :].partition(b"\n")[0]
+    corpus = CorpusDirectory(once[0])
+    records = [record for record in corpus.quarantined if record["reason"] == "duplicate_id"]
+    assert [record["file"] for record in records] == [f"{number}.jsonl" for number in range(1, 5)]
+    line = Path(corpus.located(records[0]["file"])).read_bytes()[records[0]["offset"] :].partition(b"\n")[0]
     assert json.loads(line)["id"] == "the same id"
 
 

@@ -5,6 +5,7 @@ signals-00000.parquet …     every document that came in: id, source, its signa
 removed-00000.parquet …     one row per reason of a removal
 quarantine.jsonl            records that could not become documents
 summary.json                counts and examples
+record/roots.json           where the inputs lay; the one file that says something about the place it was made in
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from glasshouse.data.writing import disk_errors_named
+
 KEPT = "kept"
+ROOTS = "record/roots.json"
 SIGNAL_FILES, REMOVED_FILES = "signals-*.parquet", "removed-*.parquet"
 
 
@@ -29,6 +33,21 @@ class NotACorpusError(FileNotFoundError):
 def signal_files(path: str | Path) -> list[Path]:
     """The files of signals in a directory, in order; none where there are none."""
     return sorted(Path(path).glob(SIGNAL_FILES))
+
+
+def write_roots(home: Path, roots: dict[str, str]) -> None:
+    """Records where the roots lay below which files are called (`sources/naming.py`), by what the roots are called."""
+    if not roots:  # a stream of documents
+        return
+    with disk_errors_named(home / ROOTS):
+        (home / ROOTS).parent.mkdir(exist_ok=True)
+        (home / ROOTS).write_bytes(orjson.dumps(roots, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+
+
+def read_roots(home: str | Path) -> dict[str, str]:
+    """The roots that `write_roots` recorded for what is in a directory; none where there is no record."""
+    path = Path(home) / ROOTS
+    return dict(orjson.loads(path.read_bytes())) if path.is_file() else {}
 
 
 class CorpusDirectory:
@@ -78,6 +97,21 @@ class CorpusDirectory:
         """The quarantined records: file, line, offset, reason, message, excerpt."""
         path = self.path / "quarantine.jsonl"
         return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+
+    def located(self, file: str) -> str:
+        """Where the file of an origin is, or of a record of the quarantine; what it is called when it is not there."""
+        name, mark, row = file.partition("#row=")
+        for called, root in self.roots.items():
+            if called in ("", name) or name.startswith(f"{called}/"):
+                place = Path(root) / name[len(called) :].lstrip("/")
+                if "://" not in root and place.exists():
+                    return f"{place}{mark}{row}"
+        return file
+
+    @cached_property
+    def roots(self) -> dict[str, str]:
+        """Where the inputs lay, by what they are called in origins."""
+        return read_roots(self.path)
 
     def document(self, identifier: str, source: str | None = None) -> dict[str, Any] | None:
         """The kept document of an id (and source), as a row; `None` when it was not kept."""

@@ -26,7 +26,7 @@ from typing import Any, cast
 import orjson
 import pyarrow as pa
 
-from glasshouse.data.corpus import CorpusDirectory
+from glasshouse.data.corpus import CorpusDirectory, write_roots
 from glasshouse.data.curation.configuration import Curation, EmptyCorpusError
 from glasshouse.data.curation.deciding import decide
 from glasshouse.data.curation.finishing import SHARD_BYTES, Finish, finish, write_json
@@ -38,6 +38,7 @@ from glasshouse.data.resumption import claimed, run_resumable, work_key
 from glasshouse.data.signals.measuring import measured_files, with_signals
 from glasshouse.data.signals.pii import masked
 from glasshouse.data.sources.inputs import InputShard
+from glasshouse.data.sources.naming import recorded_roots
 from glasshouse.data.writing import disk_errors_named
 from glasshouse.store.configuration import Config, canonical
 from glasshouse.store.source_code import code_fingerprint
@@ -94,7 +95,8 @@ def curate(
             receipts = _judge_shards(shards, where, curation, progress, measured)
         else:
             receipts = _judge_stream(cast("Iterable[pa.RecordBatch]", inputs), where, curation, progress, quarantine)
-        listed = [{"file": shard.name, "bytes": shard.size} for shard in shards]
+        write_roots(home, recorded_roots(shards))
+        listed = [{"file": shard.listed, "bytes": shard.size} for shard in shards]
         return _finish(receipts, where, curation, shard_bytes, listed, quarantine)
 
 
@@ -168,7 +170,10 @@ def _judge_shards(
     parts: list[Any] = [*curation.measured, *curation.deduplicate]
     code = [code_fingerprint(cast("type[Config]", type(part))) for part in parts]  # they may come from anywhere
     what = (canonical(curation), code, code_fingerprint(judge))
-    tasks = [(work_key(what, shard.fingerprint()), (shard, path)) for shard, path in zip(shards, measured, strict=True)]
+    tasks = [
+        (work_key(what, shard.fingerprint(), shard.called()), (shard, path))
+        for shard, path in zip(shards, measured, strict=True)
+    ]
     return list(run_resumable(function, tasks, where.work / "judged", executor))
 
 

@@ -90,6 +90,7 @@ class Explanation:
         verdict: "kept", the stage that removed it, or "quarantined".
         place: file of the corpus and row, for a kept document.
         origin: file and bytes of the uncompressed file it came from; `None` for what became no document.
+        location: where that file is, when it is still there.
         signals, rules: every signal, and every rule of the document's source.
         masked: kind of personal information -> spans masked in the kept text.
         removals: the recorded reasons.
@@ -103,6 +104,7 @@ class Explanation:
     verdict: str
     place: str = ""
     origin: dict[str, Any] | None = None
+    location: str = ""
     signals: list[SignalValue] = field(default_factory=list)
     rules: list[RuleCheck] = field(default_factory=list)
     masked_spans: int = 0
@@ -152,6 +154,7 @@ def explain(corpus: str | Path | CorpusDirectory, identifier: str, source: str |
         verdict=values["verdict"],
         place=document[0] if document else "",
         origin=values["origin"],
+        location=home.located(values["origin"]["file"]) if values["origin"] else "",
         signals=_signals(schema, values),
         rules=_rules(home, of, values),
         masked_spans=values.get("masked_spans") or 0,

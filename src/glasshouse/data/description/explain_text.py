@@ -12,9 +12,7 @@ def explanation_text(found: Explanation) -> str:
     """What is known about a document, in lines; what decided first, all signals last."""
     lines = [f"{printable(found.id)}  ({printable(found.source) or 'no source'})", f"verdict: {_verdict(found)}"]
     if found.origin is not None:
-        lines.append(
-            f"from {printable(found.origin['file'])}, bytes {found.origin['start']:,} to {found.origin['end']:,}"
-        )
+        lines.append(f"from {printable(found.location)}, bytes {found.origin['start']:,} to {found.origin['end']:,}")
     elif found.verdict != QUARANTINED:
         lines.append("where it came from is recorded for kept documents only")
     if found.place:

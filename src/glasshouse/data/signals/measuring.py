@@ -3,6 +3,7 @@
 signals-00000.parquet …   one file per shard of input: id, source and the columns, a row group per batch read
 signals.json              the families with their settings, the shards, and the counts
 quarantine.jsonl          records that could not become documents
+record/                   where the inputs lay, and when each was written: to notice that they have changed since
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from glasshouse.data.corpus import write_roots
 from glasshouse.data.document import text_buffers
 from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
 from glasshouse.data.quarantine import Quarantine
@@ -25,11 +27,13 @@ from glasshouse.data.resumption import claimed, run_resumable, work_key
 from glasshouse.data.signals.families import compute_signals, default_families, schema_of, signals_of
 from glasshouse.data.signals.signal import Family
 from glasshouse.data.sources.inputs import InputShard
+from glasshouse.data.sources.naming import recorded_roots
 from glasshouse.data.writing import disk_errors_named, write_parquet
 from glasshouse.store.configuration import canonical
 from glasshouse.store.source_code import code_fingerprint
 
 ABOUT = "signals.json"
+FINGERPRINTS = "record/fingerprints.json"
 
 
 class SignalsMismatchError(ValueError):
@@ -73,7 +77,7 @@ def measure_signals(
     inner = max(1, executor.workers // max(1, len(shards))) if here else 1
     function = _MeasureShard(chosen, inner, progress if here else None)
     what = (canonical(list(chosen)), [code_fingerprint(type(member)) for member in chosen], code_fingerprint(_measured))
-    tasks = [(work_key(what, shard.fingerprint()), shard) for shard in shards]
+    tasks = [(work_key(what, shard.fingerprint(), shard.called()), shard) for shard in shards]
     with claimed(home, work, [shard.path for shard in shards]):
         return _measure(tasks, function, home, work, executor, chosen, shards)
 
@@ -94,6 +98,9 @@ def _measure(
             out.write((folder / "quarantine.jsonl").read_bytes())
             if (folder / "signals.parquet").exists():
                 (folder / "signals.parquet").rename(home / f"signals-{number:05d}.parquet")
+    write_roots(home, recorded_roots(shards))
+    with disk_errors_named(home / FINGERPRINTS):
+        (home / FINGERPRINTS).write_bytes(orjson.dumps(_fingerprints(shards)))
     about = _about(chosen, shards, receipts)
     with disk_errors_named(home / ABOUT):
         (home / ABOUT).write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
@@ -115,9 +122,14 @@ def measured_files(directory: Path, shards: Sequence[InputShard], families: Sequ
     if about["families"] != wanted:
         names = ", ".join(entry["name"] for entry in about["families"])
         raise SignalsMismatchError(f"{directory} was measured with {names} and their settings, not with {wanted}")
-    if [entry["fingerprint"] for entry in about["shards"]] != [work_key(shard.fingerprint()) for shard in shards]:
+    written = directory / FINGERPRINTS
+    if not written.is_file() or orjson.loads(written.read_bytes()) != _fingerprints(shards):
         raise SignalsMismatchError(f"{directory} was measured from other files, or they have changed: measure again")
     return [directory / f"signals-{number:05d}.parquet" for number in range(len(shards))]
+
+
+def _fingerprints(shards: Sequence[InputShard]) -> list[str]:
+    return [work_key(shard.fingerprint()) for shard in shards]
 
 
 def with_signals(
@@ -175,10 +187,7 @@ def _measured(batch: pa.RecordBatch, families: tuple[Family, ...]) -> tuple[pa.R
 def _about(
     families: tuple[Family, ...], shards: Sequence[InputShard], receipts: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    files = [
-        {"file": shard.name, "bytes": shard.size, "fingerprint": work_key(shard.fingerprint())} | said
-        for shard, said in zip(shards, receipts, strict=True)
-    ]
+    files = [{"file": shard.name, "bytes": shard.size} | said for shard, said in zip(shards, receipts, strict=True)]
     totals = {name: sum(said[name] for said in receipts) for name in ("documents", "bytes", "quarantined")}
     columns = {
         name: {"unit": signal.unit, "doc": signal.doc, "citation": signal.citation, "version": signal.version}

@@ -35,7 +35,7 @@ def read_code_tree(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> 
         return {"path": name, "language": language_of(name)} | ({"licence_file": found} if found else {})
 
     found = found_files(shard, quarantine, about)
-    return batches_of(found, shard.path, quarantine, seen, shard.reading.batch_bytes)
+    return batches_of(found, shard.called(), quarantine, seen, shard.reading.batch_bytes)
 
 
 def _licences(root: str) -> Any:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.forms import FORMS, Form
+from glasshouse.data.sources.naming import below, inside, joined, links, root_names
 from glasshouse.data.sources.rows import SeenIds
 from glasshouse.data.sources.settings import Reading
 from glasshouse.store.configuration import Config, fingerprint
@@ -32,6 +33,7 @@ class InputShard(Config):
         files: of a tree: names below the root.
         skipped: of a tree: files and folders that are no documents, by the rule that says so.
         reading: settings.
+        root, root_name: the directory that was named for it, and what that is called (`naming.py`).
     """
 
     path: str
@@ -44,14 +46,31 @@ class InputShard(Config):
     files: tuple[str, ...] = ()
     skipped: tuple[tuple[str, int], ...] = ()
     reading: Reading = Reading()
+    root: str = ""
+    root_name: str = ""
+
+    def called(self, name: str = "") -> str:
+        """What origins and the quarantine call the file, or a file of the tree."""
+        return joined([self.root_name, below(self.path, self.root), name]) if self.root else inside(self.path, name)
+
+    def location(self, name: str) -> str:
+        """Where a file of the tree is."""
+        return inside(self.path, name)
 
     @property
     def name(self) -> str:
         """The file's name, with the range where it is one; of a tree, its first file."""
-        base = self.path.rstrip("/").rsplit("/", 1)[-1]
-        if self.files:
-            return f"{base}/{self.files[0]}"
-        return base if self.end is None else f"{base}#{self.start}-{self.end}"
+        base = links(self.path)[1].rstrip("/").rsplit("/", 1)[-1]
+        return f"{base}/{self.files[0]}" if self.files else f"{base}{self._range}"
+
+    @property
+    def listed(self) -> str:
+        """What it is called, with the range where it is one; of a tree, its first file."""
+        return self.called(self.files[0]) if self.files else f"{self.called()}{self._range}"
+
+    @property
+    def _range(self) -> str:
+        return "" if self.end is None else f"#{self.start}-{self.end}"
 
     def fingerprint(self, strong: bool = False) -> str:
         """Says whether the documents may have changed.
@@ -82,7 +101,7 @@ class InputShard(Config):
         digest = hashlib.sha256()
         for name in self.files or ("",):
             digest.update(f"{name}\0".encode() if name else b"")
-            with fsspec.open(f"{self.path}/{name}" if name else self.path, "rb") as raw:
+            with fsspec.open(self.location(name), "rb") as raw:
                 left = -1
                 if self.form == "jsonl" and self.end is not None:
                     raw.seek(self.start)
@@ -143,4 +162,5 @@ def plan_inputs(
     found = [shard for entry in entries for shard in shards_of(str(entry), form, shard_bytes, reading or Reading())]
     if not found:
         raise FileNotFoundError("no files to read: the list of paths is empty")
-    return found
+    names = root_names(shard.root for shard in found)
+    return [shard.but(root_name=names[shard.root]) if names[shard.root] else shard for shard in found]

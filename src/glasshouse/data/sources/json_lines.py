@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from glasshouse.data.document import Document, Origin
 from glasshouse.data.quarantine import Quarantine
-from glasshouse.data.sources.lines import BYTE_ORDER_MARK, READERS, Line, lines, range_blocks
+from glasshouse.data.sources.lines import BYTE_ORDER_MARK, READERS, UNREADABLE, Line, lines, range_blocks
 from glasshouse.data.sources.rows import BadRowError, Found, SeenIds, batches_of, document_of
 from glasshouse.data.sources.settings import Reading
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 def read_json_lines(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> Iterator[pa.RecordBatch]:
     """The documents of a file, or of the lines in a byte range of it. Blank lines are not rows."""
-    return batches_of(_found(shard, quarantine), shard.path, quarantine, seen, shard.reading.batch_bytes)
+    return batches_of(_found(shard, quarantine), shard.called(), quarantine, seen, shard.reading.batch_bytes)
 
 
 def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
     empty = True
-    file, reading = shard.path, shard.reading
+    file, reading = shard.called(), shard.reading
     try:
-        with fsspec.open(file, "rb") as raw:
+        with fsspec.open(shard.path, "rb") as raw:
             for line in lines(_blocks(shard, raw), reading.max_document_bytes, offset=shard.start):
                 empty = False
                 if not line.damage and not _content(line).strip():
@@ -44,8 +44,8 @@ def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
                     quarantine.add(bad.reason, str(bad), file=file, line=number, offset=line.offset, excerpt=excerpt)
                     continue
                 yield Found(number, line.offset, document)
-    except OSError as error:
-        unreadable(file, error, quarantine)
+    except UNREADABLE as error:
+        unreadable(shard, error, quarantine)
         return
     if empty:
         quarantine.saw()
@@ -63,13 +63,15 @@ def _content(line: Line) -> bytes:
     return line.content if line.offset else line.content.removeprefix(BYTE_ORDER_MARK)
 
 
-def unreadable(file: str, error: Exception, quarantine: Quarantine) -> None:
-    """Quarantines a file that cannot be read (any further)."""
-    path = Path(file)
+def unreadable(shard: InputShard, error: Exception, quarantine: Quarantine, name: str = "") -> None:
+    """Quarantines a file (of a tree) that cannot be read (any further)."""
+    path = Path(shard.location(name))
     broken = isinstance(error, FileNotFoundError) and path.is_symlink() and not path.exists()
-    told = f"a broken link: {path.readlink()} does not exist" if broken else f"{type(error).__name__}: {error}"
+    # Without the file's full path, which the system's own message has: the record says what it is called.
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    told = f"a broken link: {path.readlink()} does not exist" if broken else f"{type(error).__name__}: {said}"
     quarantine.saw()
-    quarantine.add("unreadable_file", told, file=file)
+    quarantine.add("unreadable_file", told, file=shard.called(name))
 
 
 def _parse(line: Line, file: str, reading: Reading) -> Document:

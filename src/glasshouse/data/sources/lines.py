@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import bz2
+import lzma
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
@@ -11,7 +14,8 @@ BLOCK = 1 << 20
 _ZSTD_BLOCK = 128 << 10
 _ZSTD_FRAME, _ZSTD_SKIPPABLE = 0xFD2FB528, 0x184D2A50
 _ZSTD_CUT = "truncated zstd data: the file ends before its end mark"
-
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+"""What storage raises that cannot give a file's bytes; the later ones are of archives (`zip://…::archive.zip`)."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

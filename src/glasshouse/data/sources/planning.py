@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +18,7 @@ import pyarrow as pa
 from glasshouse.data.sources.forms import FORMS, KNOWN, Form, form_of_content, form_of_name, unknown
 from glasshouse.data.sources.inputs import InputShard
 from glasshouse.data.sources.lines import compression_of
+from glasshouse.data.sources.naming import links
 from glasshouse.data.sources.settings import Reading
 
 TREE_BYTES = 32 << 20
@@ -27,54 +30,95 @@ class NotAFileError(OSError):
     """A pipe, socket or device, which cannot be read twice and may never end, is named as an input."""
 
 
+class StorageError(OSError):
+    """A URL that no file system here can open."""
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """A file system, and what stands before and behind its own part in URLs (`simplecache::`, `::archive.zip`)."""
+
+    system: Any
+    before: str = ""
+    behind: str = ""
+
+    @property
+    def local(self) -> bool:
+        protocol = self.system.protocol
+        return (
+            not self.before and not self.behind and "file" in (protocol if isinstance(protocol, tuple) else (protocol,))
+        )
+
+    def url(self, path: str) -> str:
+        """Of a path in the file system, what opens it."""
+        return path if self.local else f"{self.before}{self.system.unstrip_protocol(path)}{self.behind}"
+
+
 def shards_of(entry: str, form: str, shard_bytes: int | None, reading: Reading) -> list[InputShard]:
     """The shards of one entry. Raises as `plan_inputs`."""
-    system, path = fsspec.core.url_to_fs(entry)
-    if system.isdir(path):
-        found = list(_directory(system, path, form, shard_bytes, reading))
+    storage, path = _opened(entry)
+    root = path
+    if storage.system.isdir(path):
+        found = list(_directory(storage, path, form, shard_bytes, reading))
     elif any(mark in path for mark in "*?["):
-        found = []
-        for name in sorted(system.glob(path)):
-            if system.isdir(name):
-                found += _directory(system, name, form, shard_bytes, reading)
-            elif _kind(system, name) != "other":
-                found += _file(system, name, form, shard_bytes, reading)
+        found, root = [], re.split(r"[*?\[]", path)[0].rpartition("/")[0]
+        for name in sorted(storage.system.glob(path)):
+            if storage.system.isdir(name):
+                found += _directory(storage, name, form, shard_bytes, reading)
+            elif _kind(storage, name) != "other":
+                found += _file(storage, name, form, shard_bytes, reading)
     else:
-        kind = _kind(system, path)
+        root, kind = path.rpartition("/")[0], _kind(storage, path)
         if kind == "other":
             raise NotAFileError(f"{entry!r} is a pipe, socket or device: write it to a file first, and name that")
         if kind == "broken":
             raise FileNotFoundError(f"{entry!r} is a broken link: {Path(path).readlink()} does not exist")
-        found = list(_file(system, path, form, shard_bytes, reading)) if system.exists(path) else []
+        found = list(_file(storage, path, form, shard_bytes, reading)) if storage.system.exists(path) else []
     if not found:
         wanted = f"of form {form!r}: {FORMS[form]}" if form != "auto" else f"known suffixes: {KNOWN}"
         raise FileNotFoundError(f"{entry!r} matches no file to read ({wanted})")
-    return found
+    return [shard.but(root=storage.url(root or storage.system.root_marker)) for shard in found]
 
 
-def _directory(system: Any, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
+def _opened(entry: str) -> tuple[_Storage, str]:
+    """The file system of an entry, and the path in it."""
+    if not entry:
+        raise FileNotFoundError("an empty path names no file to read; the current directory is '.'")
+    try:
+        system, path = fsspec.core.url_to_fs(entry)
+    except (OSError, ImportError):
+        raise
+    except Exception as error:  # the errors of file systems and archives have no common kind
+        raise StorageError(f"{entry!r} cannot be opened: {type(error).__name__}: {error}") from error
+    before, _, behind = links(entry) if "::" in entry else ("", entry, "")
+    return _Storage(system, before, behind), path
+
+
+def _directory(
+    storage: _Storage, path: str, form: str, shard_bytes: int | None, reading: Reading
+) -> Iterator[InputShard]:
     if form in _TREES:
-        yield from _tree(system, path, form, shard_bytes, reading)
+        yield from _tree(storage, path, form, shard_bytes, reading)
         return
-    files = _saved_dataset(system, path) if form in ("auto", "arrow") else []
-    files = files or [(name, found) for name in sorted(_documents(system, path)) if (found := _form(system, name))]
+    files = _saved_dataset(storage.system, path) if form in ("auto", "arrow") else []
+    files = files or [(name, found) for name in sorted(_documents(storage, path)) if (found := _form(storage, name))]
     for name, found in files:
         if found == form or (form == "auto" and found not in _TREES):
-            yield from _cut(_shard(system, name, found, reading), shard_bytes)
+            yield from _cut(_shard(storage, name, found, reading), shard_bytes)
     if form == "auto" and files and all(found in _TREES for _, found in files):
-        yield from _tree(system, path, "text", shard_bytes, reading)
+        yield from _tree(storage, path, "text", shard_bytes, reading)
 
 
-def _documents(system: Any, path: str) -> list[str]:
+def _documents(storage: _Storage, path: str) -> list[str]:
     """All files below a directory; of a curated corpus only its documents."""
-    corpus = system.glob(f"{path.rstrip('/')}/documents-*.parquet")
+    corpus = storage.system.glob(f"{path.rstrip('/')}/documents-*.parquet")
     # Pipes and devices would be waited for without an end; a link that leads nowhere is told when it is opened.
-    return list(corpus) or [name for name in system.find(path) if _kind(system, name) != "other"]
+    return list(corpus) or [name for name in storage.system.find(path) if _kind(storage, name) != "other"]
 
 
-def _kind(system: Any, path: str) -> str:
+def _kind(storage: _Storage, path: str) -> str:
     """What a path leads to: "file", "broken" (a link to nothing) or "other"; only local paths can be no files."""
-    if not _local(system):
+    if not storage.local:
         return "file"
     try:
         mode = Path(path).stat().st_mode
@@ -83,13 +127,13 @@ def _kind(system: Any, path: str) -> str:
     return "file" if stat.S_ISREG(mode) else "other"
 
 
-def _form(system: Any, name: str) -> Form | None:
+def _form(storage: _Storage, name: str) -> Form | None:
     """The form of a file found in a directory; not every XML file there is a dump of a wiki."""
     found = form_of_name(name)
     if found != "wiki":
         return found
     try:
-        return "wiki" if form_of_content(_url(system, name))[0] == "wiki" else None
+        return "wiki" if form_of_content(storage.url(name))[0] == "wiki" else None
     except (OSError, ValueError):
         return None
 
@@ -116,30 +160,30 @@ def _is_folder_name(split: Any) -> bool:
     return isinstance(split, str) and split not in ("", ".", "..") and "/" not in split
 
 
-def _file(system: Any, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
+def _file(storage: _Storage, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
     found: Any = form if form != "auto" else form_of_name(path)
     compression = compression_of(path)
     if found is None or (form != "auto" and form_of_name(path) != form and not compression):
         if compression:
             raise unknown(path)
         try:
-            seen, compression = form_of_content(_url(system, path))
+            seen, compression = form_of_content(storage.url(path))
             found = found or seen
         except ValueError:
             if found is None:
                 raise
     if found in _TREES:
         root, _, name = path.rpartition("/")
-        yield _shard(system, path, found, reading).but(path=_url(system, root), files=(name,), compression="")
+        yield _shard(storage, path, found, reading).but(path=storage.url(root), files=(name,), compression="")
     else:
-        yield from _cut(_shard(system, path, found, reading).but(compression=compression), shard_bytes)
+        yield from _cut(_shard(storage, path, found, reading).but(compression=compression), shard_bytes)
 
 
-def _shard(system: Any, path: str, form: Form, reading: Reading) -> InputShard:
-    about = system.info(path) if _kind(system, path) != "broken" else {}
+def _shard(storage: _Storage, path: str, form: Form, reading: Reading) -> InputShard:
+    about = storage.system.info(path) if _kind(storage, path) != "broken" else {}
     compression = compression_of(path) if form not in ("parquet", "arrow") else ""
     return InputShard(
-        path=_url(system, path), size=int(about.get("size") or 0), stamp=_stamp(about), form=form,
+        path=storage.url(path), size=int(about.get("size") or 0), stamp=_stamp(about), form=form,
         compression=compression, reading=reading,
     )  # fmt: skip
 
@@ -148,16 +192,10 @@ def _stamp(about: dict[str, Any]) -> str:
     """What changes when a file is written again."""
     if about.get("type") in ("file", "link") and "ino" in about:
         return str(Path(about["name"]).stat().st_mtime_ns)  # nanoseconds; fsspec rounds to a float
-    found = next((about[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if about.get(key)), "")
+    found = next(
+        (about[key] for key in ("ETag", "etag", "mtime", "LastModified", "created", "CRC") if about.get(key)), ""
+    )
     return str(found)
-
-
-def _url(system: Any, path: str) -> str:
-    return path if _local(system) else str(system.unstrip_protocol(path))
-
-
-def _local(system: Any) -> bool:
-    return "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
 
 
 def _cut(shard: InputShard, shard_bytes: int | None) -> list[InputShard]:
@@ -214,12 +252,12 @@ def _row_groups(path: str, shard_bytes: int) -> list[int]:
     return cuts if cuts[-1] == last else [*cuts, last]
 
 
-def _tree(system: Any, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
+def _tree(storage: _Storage, path: str, form: str, shard_bytes: int | None, reading: Reading) -> Iterator[InputShard]:
     """The files of a tree, in sorted order, some to a shard."""
     from glasshouse.data.sources.trees import walk
 
-    root, limit = _url(system, path), TREE_BYTES if shard_bytes is None else shard_bytes
-    files, skipped = walk(system, path, form)
+    root, limit = storage.url(path), TREE_BYTES if shard_bytes is None else shard_bytes
+    files, skipped = walk(storage.system, path, form)
     group: list[Any] = []
     groups, held = [], 0
     for file in files:

@@ -84,18 +84,17 @@ def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def fingerprint_files(paths: str | Path | Iterable[str | Path]) -> list[tuple[str, int, str]]:
-    """File name, size in bytes and sha256 of every file that `read_documents` would read, in its order.
+    """Name, size in bytes and sha256 of every file that `read_documents` would read, in its order.
 
     Reads every file once. Raises as `plan_inputs` does.
     """
     found = []
     for shard in plan_inputs(paths):
         for name in shard.files or ("",):
-            file = f"{shard.path}/{name}" if name else shard.path
             digest, size = hashlib.sha256(), 0
-            with fsspec.open(file, "rb") as raw:
+            with fsspec.open(shard.location(name), "rb") as raw:
                 while block := raw.read(1 << 20):
                     digest.update(block)
                     size += len(block)
-            found.append((name or file.rsplit("/", 1)[-1], size, digest.hexdigest()))
+            found.append((shard.called(name), size, digest.hexdigest()))
     return found

@@ -17,6 +17,7 @@ import pyarrow.compute
 from glasshouse.data.document import DOCUMENT, ORIGIN, Origin
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.json_lines import unreadable
+from glasshouse.data.sources.lines import UNREADABLE
 from glasshouse.data.sources.rows import BadRowError, Columns, SeenIds, document_of, duplicate, metadata_text
 from glasshouse.data.sources.settings import Reading
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # The stubs know a few of the types that these kernels take.
 pc: Any = pyarrow.compute
 MOST_ROWS = 1 << 14
-_DAMAGE = (OSError, ValueError, MemoryError, pa.ArrowException)
+_DAMAGE = (*UNREADABLE, ValueError, MemoryError, pa.ArrowException)
 Place = tuple[str, int]
 """A file, and how many rows of it were read before."""
 
@@ -38,9 +39,9 @@ def read_parquet(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> It
     """
     import pyarrow.parquet as pq
 
-    file, reading = shard.path, shard.reading
+    file, reading = shard.called(), shard.reading
     try:
-        with fsspec.open(file, "rb") as raw:
+        with fsspec.open(shard.path, "rb") as raw:
             about = pq.read_metadata(raw)
             paths = {about.schema.column(number).path for number in range(about.num_columns)}
             table = pq.ParquetFile(
@@ -56,7 +57,7 @@ def read_parquet(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> It
             for group in range(shard.start, last):
                 yield from _row_group(table, group, (file, sum(sizes[:group])), reading, quarantine, seen)
     except _DAMAGE as error:
-        unreadable(file, error, quarantine)
+        unreadable(shard, error, quarantine)
 
 
 def _row_group(
@@ -92,21 +93,21 @@ def _wanted(schema: pa.Schema, reading: Reading) -> list[str] | None:
 
 def read_arrow(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> Iterator[pa.RecordBatch]:
     """The documents of an Arrow file in the stream or the file form."""
-    place = (shard.path, 0)
+    place = (shard.called(), 0)
     try:
         with fsspec.open(shard.path, "rb") as raw:
             for batch in _arrow_batches(raw):
                 yield from documents_of_table(batch, place, shard.reading, quarantine, seen)
-                place = (shard.path, place[1] + batch.num_rows)
+                place = (shard.called(), place[1] + batch.num_rows)
             if not place[1]:
-                _empty(shard.path, quarantine)
+                _empty(shard.called(), quarantine)
     except _DAMAGE as error:
         if not place[1]:
-            unreadable(shard.path, error, quarantine)
+            unreadable(shard, error, quarantine)
             return
         quarantine.saw()
         message = f"{error}; the {place[1]} rows before were kept"
-        quarantine.add("damaged_file", message, file=shard.path, line=place[1] + 1)
+        quarantine.add("damaged_file", message, file=shard.called(), line=place[1] + 1)
 
 
 def _arrow_batches(raw: Any) -> Iterator[pa.RecordBatch]:

@@ -21,6 +21,7 @@ from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.code_languages import language_of
 from glasshouse.data.sources.forms import TEXT_SUFFIXES
 from glasshouse.data.sources.json_lines import unreadable
+from glasshouse.data.sources.lines import UNREADABLE
 from glasshouse.data.sources.rows import BadRowError, Found, SeenIds, batches_of
 
 if TYPE_CHECKING:
@@ -104,19 +105,19 @@ def _stored_files(system: Any, root: str, skipped: Counter[str]) -> Iterator[Lis
 def read_text_tree(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> Iterator[pa.RecordBatch]:
     """The text files of a shard as documents: the id is the name below the root."""
     found = found_files(shard, quarantine, lambda name: {})
-    return batches_of(found, shard.path, quarantine, seen, shard.reading.batch_bytes)
+    return batches_of(found, shard.called(), quarantine, seen, shard.reading.batch_bytes)
 
 
 def found_files(shard: InputShard, quarantine: Quarantine, about: Callable[[str], dict[str, Any]]) -> Iterator[Found]:
     """One document per file. `about` gives the metadata of a name beyond the encoding."""
     limit = shard.reading.max_document_bytes
     for name in shard.files:
-        path = f"{shard.path.rstrip('/')}/{name}"
+        path = shard.called(name)
         try:
-            with fsspec.open(path, "rb") as raw:
+            with fsspec.open(shard.location(name), "rb") as raw:
                 content = raw.read(limit + 1)
-        except OSError as error:
-            unreadable(path, error, quarantine)
+        except UNREADABLE as error:
+            unreadable(shard, error, quarantine, name)
             continue
         quarantine.saw()
         try:

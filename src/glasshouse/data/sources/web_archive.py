@@ -23,7 +23,7 @@ import pyarrow as pa
 from glasshouse.data.document import Document, Origin
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.json_lines import unreadable
-from glasshouse.data.sources.lines import READERS
+from glasshouse.data.sources.lines import READERS, UNREADABLE
 from glasshouse.data.sources.rows import BadRowError, Found, SeenIds, batches_of
 from glasshouse.data.sources.warc_records import WarcRecord, warc_records
 
@@ -46,7 +46,7 @@ def read_web_archive(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -
     Raises `ModuleNotFoundError` when the packages for web archives are not installed.
     """
     extract = extractor(shard.reading.extractor)
-    return batches_of(_found(shard, quarantine, extract), shard.path, quarantine, seen, shard.reading.batch_bytes)
+    return batches_of(_found(shard, quarantine, extract), shard.called(), quarantine, seen, shard.reading.batch_bytes)
 
 
 def extractor(name: str) -> Callable[[str], str]:
@@ -64,10 +64,10 @@ def extractor(name: str) -> Callable[[str], str]:
 
 
 def _found(shard: InputShard, quarantine: Quarantine, extract: Callable[[str], str]) -> Iterator[Found]:
-    file, number = shard.path, 0
+    file, number = shard.called(), 0
     limit = shard.reading.max_document_bytes * _MARKUP
     try:
-        with fsspec.open(file, "rb") as raw:
+        with fsspec.open(shard.path, "rb") as raw:
             for record in warc_records(READERS[shard.compression](raw), limit):
                 number += 1
                 try:
@@ -83,8 +83,8 @@ def _found(shard: InputShard, quarantine: Quarantine, extract: Callable[[str], s
                     continue
                 quarantine.saw()
                 yield Found(number, record.start, document)
-    except OSError as error:
-        unreadable(file, error, quarantine)
+    except UNREADABLE as error:
+        unreadable(shard, error, quarantine)
         return
     if not number:
         quarantine.saw()
@@ -120,7 +120,7 @@ def _document(record: WarcRecord, shard: InputShard, extract: Callable[[str], st
         "encoding": encoding,
     }  # fmt: skip
     return Document(
-        identifier, text, shard.reading.source, Origin(shard.path, record.start, record.end), created=date,
+        identifier, text, shard.reading.source, Origin(shard.called(), record.start, record.end), created=date,
         metadata=orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode(),
     )  # fmt: skip
 

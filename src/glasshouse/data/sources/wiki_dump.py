@@ -20,7 +20,7 @@ import pyarrow as pa
 from glasshouse.data.document import Document, Origin
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.json_lines import unreadable
-from glasshouse.data.sources.lines import READERS, DamageError
+from glasshouse.data.sources.lines import READERS, UNREADABLE, DamageError
 from glasshouse.data.sources.rows import BadRowError, Found, SeenIds, batches_of
 from glasshouse.data.sources.wikitext import plain_text
 
@@ -138,7 +138,7 @@ class _Parser:
 
 def read_wiki_dump(shard: InputShard, quarantine: Quarantine, seen: SeenIds) -> Iterator[pa.RecordBatch]:
     """The pages of a dump as documents: the id is the page's number, `created` the time of its last revision."""
-    return batches_of(_found(shard, quarantine), shard.path, quarantine, seen, shard.reading.batch_bytes)
+    return batches_of(_found(shard, quarantine), shard.called(), quarantine, seen, shard.reading.batch_bytes)
 
 
 def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
@@ -156,8 +156,8 @@ def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
                 parser.expat.Parse(b"", True)
             except (DamageError, expat.ExpatError, RefusedXmlError, ValueError) as error:
                 problem = error
-    except OSError as error:
-        unreadable(shard.path, error, quarantine)
+    except UNREADABLE as error:
+        unreadable(shard, error, quarantine)
         return
     for page in parser.take():
         number += 1
@@ -166,13 +166,13 @@ def _found(shard: InputShard, quarantine: Quarantine) -> Iterator[Found]:
         return
     quarantine.saw()
     if empty:
-        quarantine.add("empty_file", "the file has no bytes", file=shard.path)
+        quarantine.add("empty_file", "the file has no bytes", file=shard.called())
     elif problem is None:
-        quarantine.add("empty_file", "the dump has no pages", file=shard.path)
+        quarantine.add("empty_file", "the dump has no pages", file=shard.called())
     else:
         reason = "refused_xml" if isinstance(problem, RefusedXmlError) else "damaged_file"
         message = f"{problem}; the {number} pages before were read"
-        quarantine.add(reason, message, file=shard.path, line=number + 1, offset=parser.expat.CurrentByteIndex)
+        quarantine.add(reason, message, file=shard.called(), line=number + 1, offset=parser.expat.CurrentByteIndex)
 
 
 def _page(
@@ -189,7 +189,7 @@ def _page(
             document = _document(page, site, shard)
         except BadRowError as bad:
             quarantine.add(
-                bad.reason, str(bad), file=shard.path, line=number, offset=page.start, excerpt=page.get("title")
+                bad.reason, str(bad), file=shard.called(), line=number, offset=page.start, excerpt=page.get("title")
             )
             return
         yield Found(number, page.start, document)
@@ -215,6 +215,6 @@ def _document(page: Page, site: dict[str, list[str]], shard: InputShard) -> Docu
     if base:
         metadata["url"] = f"{base.rpartition('/')[0]}/{title.replace(' ', '_')}"
     return Document(
-        identifier, text, shard.reading.source, Origin(shard.path, page.start, page.end),
+        identifier, text, shard.reading.source, Origin(shard.called(), page.start, page.end),
         created=page.get("timestamp").strip(), metadata=orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode(),
     )  # fmt: skip

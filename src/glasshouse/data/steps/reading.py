@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from glasshouse.data.corpus import write_roots
 from glasshouse.data.curation.configuration import EmptyCorpusError
 from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.sources.inputs import plan_inputs
 from glasshouse.data.sources.installed import InstalledText, installed_documents, installed_fingerprint
+from glasshouse.data.sources.naming import recorded_roots
 from glasshouse.data.sources.reading import fingerprint_files, read_documents
 from glasshouse.data.steps.artifacts import Documents
 from glasshouse.data.writing import write_documents
@@ -31,6 +34,7 @@ def read_text(run: Run, paths: str | Sequence[str]) -> Documents:
 
     Paths may hold `*` and be any `fsspec` URL.
     """
+    write_roots(run.output, recorded_roots(plan_inputs(_listed(paths))))
     with Quarantine(run.output / "quarantine.jsonl") as quarantine, run.bar("reading", None) as bar:
         found = {"bytes": 0, "documents": 0}
         batches = read_documents(_listed(paths), quarantine)
