@@ -2,7 +2,8 @@
 
 import pytest
 
-from glasshouse.training.schedules import clip_norm_at, learning_rate
+from glasshouse.training.order import BatchPlan
+from glasshouse.training.schedules import RateSchedule, clip_norm_at, learning_rate
 
 OLMO_7B = {"peak": 3e-4, "steps": 476_838, "warmup": 5000, "schedule": "linear"}
 
@@ -47,3 +48,19 @@ def test_no_warmup_starts_below_the_peak_by_one_step():
 def test_clip_is_loose_for_the_first_thousand_steps():
     assert [clip_norm_at(s, 1.0, 10.0) for s in (1, 1000, 1001)] == [10.0, 10.0, 1.0]
     assert clip_norm_at(1, 1.0) == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "wsd", "constant"])
+def test_the_clock_counts_rows_while_batches_grow(schedule):
+    """With one batch size it is the clock of steps; a run of two halves moves twice as far with the batch doubled."""
+    shape = {"peak": 2.0, "schedule": schedule, "final": 0.1}
+    constant = RateSchedule(BatchPlan.constant(7), 100, warmup=10, anneal=20, **shape)
+    for step in range(1, 101):
+        assert constant.at(step) == pytest.approx(learning_rate(step, steps=100, warmup=10, anneal=20, **shape))
+    growing = RateSchedule(BatchPlan(((1, 4), (41, 8))), 90, warmup=10, anneal=10, **shape)  # 40 x 4 + 50 x 8 rows
+    rows = [4 * step for step in range(1, 41)] + [160 + 8 * step for step in range(1, 51)]
+    for step, seen in enumerate(rows, 1):
+        expected = learning_rate(seen, steps=560, warmup=40, anneal=80, **shape)
+        assert growing.at(step) == pytest.approx(expected)
+    assert growing.at(10) == pytest.approx(2.0)
+    assert growing.at(90) == 0.0

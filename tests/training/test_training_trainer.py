@@ -196,13 +196,6 @@ def test_a_bad_gradient_is_caught_before_it_reaches_the_weights(tmp_path):
     assert all(torch.isfinite(p).all() for p in objective.net.parameters())
 
 
-def test_a_spike_stops_only_when_asked(tmp_path):
-    settings = {"steps": 30, "spike": {"window": 10, "sigmas": 6.0}}
-    with pytest.raises(TrainingStoppedError, match=r"step 20: the loss .* is a spike"):
-        train(Poisoned(20, 50.0), IMAGES, config(**settings), tmp_path / "on")
-    assert train(Poisoned(20, 50.0), IMAGES, config(steps=30), tmp_path / "off").finished
-
-
 def test_stop_ends_early_with_a_checkpoint_and_the_rest_is_the_same(tmp_path):
     whole = train(Distillation(), points(), config(), tmp_path / "whole")
     first = train(Distillation(), points(), config(), tmp_path / "parts", stop=lambda step: step == 6)

@@ -13,12 +13,27 @@ from glasshouse.training.configuration import FREE_TO_CHANGE, Training
 from glasshouse.training.data import TrainingData
 from glasshouse.training.objective import Objective
 from glasshouse.training.order import BatchPlan, DataOrder, KeyedOrder, OlmoOrder, order_from_identity
+from glasshouse.training.schedules import RateSchedule
 
 
-def training_order(config: Training, rows: int) -> DataOrder:
+def training_order(config: Training, rows: int, tokens_per_row: int | None = None) -> DataOrder:
     """The order of data that a configuration asks for."""
     permutation = OlmoOrder(rows, config.seed) if config.order == "olmo" else KeyedOrder(rows, config.seed)
-    return DataOrder(permutation, BatchPlan.constant(config.batch_size))
+    return DataOrder(permutation, config.batch_plan(tokens_per_row))
+
+
+def rate_schedule(config: Training, plan: BatchPlan, steps: int) -> RateSchedule:
+    """The learning rates that a configuration asks for."""
+    return RateSchedule(
+        plan,
+        steps,
+        peak=config.learning_rate,
+        warmup=config.warmup_steps(steps),
+        schedule=config.schedule,
+        final=config.final_fraction,
+        decay=config.decay_fraction,
+        anneal=config.anneal_steps,
+    )
 
 
 def run_identity(

@@ -154,6 +154,10 @@ class BatchPlan:
         start = self._starts[stage] + (step - first) * size
         return range(start, start + size)
 
+    def seen(self, step: int) -> int:
+        """Rows consumed once update `step` is done; 0 before the first."""
+        return self.positions(step).stop if step > 0 else 0
+
     def step_at(self, position: int) -> int:
         """The update that consumes `position`."""
         stage = bisect.bisect_right(self._starts, position) - 1

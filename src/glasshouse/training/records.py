@@ -14,16 +14,20 @@ from torch import Tensor
 from glasshouse.store.progress import Bar
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import TrainingData
-from glasshouse.training.guards import SpikeDetector, TrainingStoppedError, not_finite
+from glasshouse.training.guards import TrainingStoppedError, not_finite
 from glasshouse.training.loader import Prepared
 from glasshouse.training.meters import Meter
+from glasshouse.training.outliers import OutlierDetector
 from glasshouse.training.parallel import ParallelPlan
 from glasshouse.training.sinks import JsonLines, Sink
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Numbers of one update that may still be on the device; `examples` counts rows up to and including it."""
+    """Numbers of one update that may still be on the device; `examples` counts rows up to and including it.
+
+    `loss` and `metrics` are this rank's share; `norm` and `outlier` (0 or 1) are the same on every rank.
+    """
 
     prepared: Prepared
     loss: Tensor
@@ -31,6 +35,12 @@ class Reading:
     metrics: Mapping[str, Tensor]
     rate: float
     examples: int
+    outlier: Tensor | None = None
+
+    @property
+    def numbers(self) -> list[Tensor]:
+        """Everything there is to read, in the order in which it is read."""
+        return [self.loss, self.norm, *([] if self.outlier is None else [self.outlier]), *self.metrics.values()]
 
 
 class Records:
@@ -57,9 +67,9 @@ class Records:
         self.kept: int | None = None
         """Step of the last good checkpoint, for messages."""
 
-    def begin(self, step: int, *, loss: float | None, recent: Sequence[float], meter: Meter) -> None:
-        """Start after update `step`, whose loss and recent losses a checkpoint remembered."""
-        self.loss, self.spikes, self._meter = loss, SpikeDetector(self._config.spike, recent), meter
+    def begin(self, step: int, *, loss: float | None, outliers: OutlierDetector, meter: Meter) -> None:
+        """Start after update `step`, whose loss a checkpoint remembered."""
+        self.loss, self._outliers, self._meter = loss, outliers, meter
         for sink in (*self._sinks, self._timings) if self._plan.leads else ():
             sink.begin(step)
             self._closing.callback(sink.close)
@@ -79,18 +89,25 @@ class Records:
             return
         readings, self._pending = self._pending, []
         device = readings[0].loss.device
-        flat = [x.float().to(device) for r in readings for x in (r.loss, r.norm, *r.metrics.values())]
+        flat = [x.float().to(device) for r in readings for x in r.numbers]
         values = iter(self._plan.sum(torch.stack(flat)).tolist())
         for reading in readings:
-            # Norms are already global, so the sum over ranks has counted them once per rank.
+            # Norms and outliers are the same on every rank, so the sum has counted them once per rank.
             loss, norm = next(values), next(values) / self._plan.world
-            metrics = {name: next(values) for name in reading.metrics}
-            problem = not_finite(loss, norm) or self.spikes.problem(loss)
-            if problem:
-                self.stop(reading.prepared, problem)
-            self.loss = loss
-            if self.due(reading.prepared.step):
-                self._write(reading, loss, norm, metrics)
+            outlier = reading.outlier is not None and next(values) > 0
+            self._one(reading, loss, norm, {name: next(values) for name in reading.metrics}, outlier=outlier)
+
+    def _one(self, reading: Reading, loss: float, norm: float, metrics: Mapping[str, float], *, outlier: bool) -> None:
+        skipped = outlier and self._outliers.skips
+        problem = not_finite(loss, norm)
+        if problem is None and outlier and not skipped:
+            problem = self._outliers.problem(loss, norm)
+        if problem:
+            self.stop(reading.prepared, problem)
+        self.loss = loss
+        self._outliers.skipped += skipped
+        if skipped or self.due(reading.prepared.step):
+            self._write(reading, loss, norm, {**metrics, **({"skipped": 1} if skipped else {})})
 
     def _write(self, reading: Reading, loss: float, norm: float, metrics: Mapping[str, float]) -> None:
         step = reading.prepared.step

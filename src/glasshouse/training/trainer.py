@@ -37,26 +37,31 @@ from glasshouse.training.compilation import compile_blocks, training_flops
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.guards import Interruption
-from glasshouse.training.identity import run_identity, training_order
+from glasshouse.training.identity import rate_schedule, run_identity, training_order
 from glasshouse.training.loader import Loader, Prepared
 from glasshouse.training.memory import freed_memory_kept
 from glasshouse.training.meters import Meter, PowerMeter, peak_flops
 from glasshouse.training.objective import Objective, Step, after_step, blocks, trainable, unit
 from glasshouse.training.optimizers import build_optimizers, set_learning_rate
+from glasshouse.training.outliers import OutlierDetector, step_unless
 from glasshouse.training.parallel import ParallelPlan
 from glasshouse.training.records import Reading, Records
-from glasshouse.training.schedules import clip_norm_at, learning_rate
+from glasshouse.training.schedules import clip_norm_at
 from glasshouse.training.sinks import Sink
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to. `units` is what the objective's weight counts; `finished` is false when `stop` ended it."""
+    """What a run came to. `units` is what the objective's weight counts; `finished` is false when `stop` ended it.
+
+    `skipped` counts the updates that were left out as outliers.
+    """
 
     step: int
     steps: int
     finished: bool
     loss: float | None
+    skipped: int
     examples: int
     units: float
     unit: str
@@ -88,7 +93,7 @@ def train(
     every update and ends the run early with a checkpoint. Ctrl-C does the same and then raises `KeyboardInterrupt`.
 
     Raises `ResumeRefusedError` when something the run depends on changed, `TrainingStoppedError` for a loss or gradient
-    that is not finite or a spike, `CheckpointError` when a checkpoint cannot be written, `DataError` for empty data.
+    that is not finite or an outlier, `CheckpointError` when a checkpoint cannot be written, `DataError` for empty data.
     """
     run = _Run(objective, data, config, Path(directory), plan or ParallelPlan.current(), list(sinks), progress)
     devices = [run.device] if run.device.type == "cuda" else []
@@ -113,15 +118,16 @@ class _Run:
     ) -> None:
         if data.rows < 1:
             raise DataError("there is nothing to train on: the data has no rows")
-        if config.batch_size % (config.micro_batch * plan.world):
-            raise DataError(
-                f"batch_size {config.batch_size} is not divisible by micro_batch_size x ranks = "
-                f"{config.micro_batch} x {plan.world}"
-            )
+        for size in config.sizes:
+            if size % (config.micro_batch * plan.world):
+                raise DataError(
+                    f"batch_size {size} is not divisible by micro_batch_size x ranks = "
+                    f"{config.micro_batch} x {plan.world}"
+                )
         self.objective, self.data, self.config, self.directory = objective, data, config, directory
         self.plan = plan
-        self.steps = config.total_steps(getattr(data, "tokens_per_row", None))
-        self.warmup = config.warmup_steps(self.steps)
+        tokens_per_row = getattr(data, "tokens_per_row", None)
+        self.steps = config.total_steps(tokens_per_row)
         for module in (*objective.carries.values(), *objective.frozen.values()):
             module.requires_grad_(False)
         for module in objective.frozen.values():
@@ -133,7 +139,8 @@ class _Run:
         pieces = config.batch_size // (config.micro_batch * plan.world)
         self.accumulator = Accumulator(objective, list(self.parameters.values()), config.precision, pieces)
         self.generator = torch.Generator(device=self.device)
-        self.order = training_order(config, data.rows)
+        self.order = training_order(config, data.rows, tokens_per_row)
+        self.rates = rate_schedule(config, self.order.plan, self.steps)
         self.identity = run_identity(objective, data, config, self.order, self.steps)
         self.checkpoints = directory / "checkpoints"
         self.records = Records(directory, data, config, self.steps, plan, sinks, progress)
@@ -155,8 +162,10 @@ class _Run:
         flops = getattr(self.objective, "flops_per_example", None)
         peak = peak_flops(self.device, self.config.precision) if flops else None
         self.meter = Meter(self.unit, flops, peak, self.plan.world)
-        recent = state.get("recent_losses", ())
-        self.records.begin(self.step, loss=state.get("loss"), recent=recent, meter=self.meter)
+        past = state.get("outliers", {})
+        self.outliers = OutlierDetector(self.config.outliers, self.device, past.get("window", ()))
+        self.outliers.skipped = past.get("skipped", 0)
+        self.records.begin(self.step, loss=state.get("loss"), outliers=self.outliers, meter=self.meter)
         self._modes(training=True)
         return self
 
@@ -189,7 +198,7 @@ class _Run:
 
     def _compile(self) -> bool:
         rows = self.order.rows_at_step(1)[: self.config.micro_batch]
-        units = self.objective.weight(self.data.batch(rows)) / len(rows) * self.config.batch_size * self.steps
+        units = self.objective.weight(self.data.batch(rows)) / len(rows) * self.order.plan.seen(self.steps)
         flops = training_flops(sum(p.numel() for p in self.parameters.values()), units)
         return compile_blocks(blocks(self.objective), self.config.compile, device=self.device, run_flops=flops)
 
@@ -204,6 +213,7 @@ class _Run:
             steps=self.steps,
             finished=self.step == self.steps,
             loss=self.records.loss,
+            skipped=self.outliers.skipped,
             examples=self.examples,
             units=self.units,
             unit=self.unit,
@@ -256,15 +266,16 @@ class _Run:
         loss, metrics = self.accumulator(prepared.batches, weights, total, step)
         self.plan.sum_gradients(self.parameters.values())
         norm = self._clip(step.number)
-        rate = self._rate(step.number)
+        outlier = self.outliers.judge(self.plan.sum(loss.clone()), norm) if self.config.outliers else None
+        rate = self.rates.at(step.number)
         self.clean = False
-        examples = self.order.plan.positions(prepared.step).stop
-        self.records.add(Reading(prepared, loss, norm, metrics, rate, examples))
+        examples = self.order.plan.seen(prepared.step)
+        self.records.add(Reading(prepared, loss, norm, metrics, rate, examples, outlier))
         if self.synchronous:
             self.records.read()
         set_learning_rate(self.optimizers, rate)
+        step_unless(self.optimizers, outlier)
         for optimizer in self.optimizers:
-            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         after_step(self.objective, step)
         self.step = prepared.step
@@ -279,19 +290,6 @@ class _Run:
             limit = clip_norm_at(step, self.config.clip_norm, self.config.early_clip_norm, self.config.early_clip_steps)
             nn.utils.clip_grads_with_norm_(self.parameters.values(), limit, norm, foreach=True)
         return norm
-
-    def _rate(self, step: int) -> float:
-        config = self.config
-        return learning_rate(
-            step,
-            peak=config.learning_rate,
-            steps=self.steps,
-            warmup=self.warmup,
-            schedule=config.schedule,
-            final=config.final_fraction,
-            decay=config.decay_fraction,
-            anneal=config.anneal_steps,
-        )
 
     def _seeded(self, number: int, use: str) -> Step:
         seed = named_seed(self.config.seed, use, number, *([self.plan.rank] if self.plan.rank else []))
@@ -338,7 +336,7 @@ class _Run:
                 "units": self.units,
                 "unit": self.unit,
                 "loss": self.records.loss,
-                "recent_losses": self.records.spikes.recent,
+                "outliers": {"window": self.outliers.past, "skipped": self.outliers.skipped},
                 "identity": self.identity,
             }
             self.saved = save_checkpoint(
