@@ -6,6 +6,7 @@ from glasshouse.language.published import OLMO_2_Z_LOSS, olmo_2_training, olmo_t
 from glasshouse.nn.configuration import olmo, olmo_2
 from glasshouse.store.configuration import ConfigurationError
 from glasshouse.training.configuration import Training
+from glasshouse.training.identity import rate_schedule
 from glasshouse.training.schedules import clip_norm_at, learning_rate
 
 
@@ -56,3 +57,15 @@ def test_a_preset_can_be_made_small_and_an_unknown_size_is_refused():
         olmo_training("3B")
     with pytest.raises(ConfigurationError, match="olmo_2_training"):
         olmo_2_training("65B")
+
+
+def test_olmo_65b_doubles_its_batch_every_hundred_billion_tokens():
+    """2M, 4M, 8M and 16M tokens (arXiv 2402.00838v1); warmed up over 10 485 760 000 tokens (`mitchish65-s3.yaml`)."""
+    training, context = olmo_training("65B"), olmo("65B").context
+    plan, steps = training.batch_plan(context), training.total_steps(context)
+    assert [size * context for _, size in plan.stages] == [2**21, 2**22, 2**23, 2**24]
+    assert [round(plan.seen(first) * context / 1e11) for first, _ in plan.stages[1:]] == [1, 2, 3]
+    rates = rate_schedule(training, plan, steps)
+    assert plan.seen(5000) * context == 10_485_760_000
+    assert rates.at(5000) == pytest.approx(1.5e-4)
+    assert rates.at(steps) == pytest.approx(1.5e-5)

@@ -29,6 +29,10 @@ _OLMO: dict[str, dict[str, Any]] = {
         "tokens": 2_000_000_000_000, "learning_rate": 3e-4, "warmup": 5000, "batch_size": 2048,
         "early_clip_norm": 10.0, "early_clip_steps": 1000,
     },
+    "65B": {
+        "tokens": 2_000_000_000_000, "learning_rate": 1.5e-4, "warmup": 5000, "batch_size": 8192,
+        "batch_warmup": [{"batch_size": size, "tokens": 100_000_000_000} for size in (1024, 2048, 4096)],
+    },
 }  # fmt: skip
 _OLMO_2: dict[str, dict[str, Any]] = {
     "1B": {"learning_rate": 4e-4, "batch_size": 512},
