@@ -160,7 +160,7 @@ def read_rows(file: InputFile, quarantine: Quarantine, columns: Sequence[str]) -
         key = hashlib.blake2b(f"{document.source}\0{document.id}".encode(), digest_size=16).digest()
         if key in seen:
             message = f"id {document.id!r} was already read for source {document.source!r}"
-            quarantine.add("duplicate_id", message, file=file.shard.path, line=number, excerpt=document.text[:200])
+            quarantine.add("duplicate_id", message, file=file.shard.called(), line=number, excerpt=document.text[:200])
             continue
         seen.add(key)
         quarantine.keep()
@@ -206,7 +206,7 @@ def _measured(rows: Rows, signals: SignalRows | None, file: InputFile) -> Rows:
 def _documents(shard: InputShard, quarantine: Quarantine) -> Iterator[tuple[int, Document | None, dict[str, Any]]]:
     """(row, document, the row as it was read); no document where the row was quarantined."""
     if shard.form == "parquet":
-        yield from _parquet_documents(shard.path, quarantine)
+        yield from _parquet_documents(shard, quarantine)
     elif shard.form == "jsonl":
         yield from _json_documents(shard, quarantine)
     else:
@@ -214,8 +214,8 @@ def _documents(shard: InputShard, quarantine: Quarantine) -> Iterator[tuple[int,
 
 
 def _json_documents(shard: InputShard, quarantine: Quarantine) -> Iterator[tuple[int, Document | None, dict[str, Any]]]:
-    number, path = 0, shard.path
-    with fsspec.open(path, "rb") as raw:
+    number, path = 0, shard.called()
+    with fsspec.open(shard.path, "rb") as raw:
         for line in lines(READERS[shard.compression](raw), MAX_DOCUMENT_BYTES):
             if not line.damage and not line.content.strip():
                 continue
@@ -246,9 +246,11 @@ def _decoded(line: Line) -> Any:
         raise BadRowError("invalid_json", f"not a JSON value: {error}") from None
 
 
-def _parquet_documents(path: str, quarantine: Quarantine) -> Iterator[tuple[int, Document | None, dict[str, Any]]]:
-    number = 0
-    with fsspec.open(path, "rb") as raw, pq.ParquetFile(raw) as table:
+def _parquet_documents(
+    shard: InputShard, quarantine: Quarantine
+) -> Iterator[tuple[int, Document | None, dict[str, Any]]]:
+    number, path = 0, shard.called()
+    with fsspec.open(shard.path, "rb") as raw, pq.ParquetFile(raw) as table:
         for batch in table.iter_batches(batch_size=256):
             for row in batch.to_pylist():
                 number += 1
