@@ -1,7 +1,11 @@
 """Parquet of others, Arrow files, and Hugging Face datasets: the same documents as a plain loop over rows gives."""
 
+import io
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -210,3 +214,33 @@ def test_splits_of_a_saved_dataset_are_folders_inside(tmp_path, splits):
     (tmp_path / "saved" / "dataset_dict.json").write_text(f'{{"splits": {splits}}}')
     with pytest.raises(ValueError, match=r"dataset_dict\.json whose splits are no names of folders"):
         plan_inputs(tmp_path / "saved")
+
+
+ASTRAY = """
+import sys
+from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.sources.inputs import plan_inputs
+quarantine = Quarantine()
+list(plan_inputs(sys.argv[1])[0].batches(quarantine))
+print(quarantine.records[0]["message"])
+"""
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.list_(pa.string())])
+def test_an_arrow_file_whose_offsets_lead_astray_is_damaged(tmp_path, kind):
+    """Followed, such an offset can end the whole process, so another one reads the file."""
+    texts = [f"text {n}" for n in range(4)]
+    column = pa.array([[text] for text in texts] if pa.types.is_list(kind) else texts, kind)
+    table = pa.table({"id": pa.array([f"id{n}" for n in range(4)]), "text": column})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    offsets = np.arange(5, dtype="<i8" if kind == pa.large_string() else "<i4") * 6
+    assert sink.getvalue().count(offsets.tobytes()) == 1
+    astray = offsets.copy()
+    astray[2] = 1 << 30
+    (tmp_path / "in.arrow").write_bytes(sink.getvalue().replace(offsets.tobytes(), astray.tobytes()))
+    command = [sys.executable, "-c", ASTRAY, str(tmp_path / "in.arrow")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "column 'text' is damaged" in done.stdout

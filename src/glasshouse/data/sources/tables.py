@@ -20,6 +20,7 @@ from glasshouse.data.sources.json_lines import unreadable
 from glasshouse.data.sources.lines import UNREADABLE
 from glasshouse.data.sources.rows import BadRowError, Columns, SeenIds, document_of, duplicate, metadata_text
 from glasshouse.data.sources.settings import Reading
+from glasshouse.data.sources.table_structure import check_structure
 
 if TYPE_CHECKING:
     from glasshouse.data.sources.inputs import InputShard
@@ -132,7 +133,10 @@ def documents_of_table(
 
     Args:
         place: file, and the number of its rows before this batch.
+
+    Raises `pa.ArrowInvalid` for a batch whose offsets or indices lead out of its bytes.
     """
+    check_structure(batch)
     first = 0
     for last in _cuts(batch, reading):
         piece, here = batch.slice(first, last - first), (place[0], place[1] + first)
