@@ -125,15 +125,19 @@ def test_an_unknown_language_is_refused():
 
 
 @pytest.mark.skipif(not TEXTS.is_dir(), reason="the text corpora are not there")
-@pytest.mark.parametrize("code", ["en", "fr"])
-def test_language_of_natural_lines(code):
-    lines = []
-    for file in sorted((TEXTS / code).glob("*.jsonl.gz")):
-        with gzip.open(file) as rows:
-            lines += [line for row in rows for line in orjson.loads(row)["text"].split("\n") if len(line) >= 60]
-    lines = lines[:: max(1, len(lines) // 700)]
-    assert np.mean([best_language(line)[0] == code for line in lines]) >= 0.99
-    assert np.mean([best_language(line[:25])[0] == code for line in lines]) >= 0.93
+def test_language_of_natural_lines():
+    """Beginnings of 25 characters: English 0.96 and French 0.94 here, so that the mean is what is promised."""
+    beginnings = []
+    for code in ("en", "fr"):
+        lines = []
+        for file in sorted((TEXTS / code).glob("*.jsonl.gz")):
+            with gzip.open(file) as rows:
+                lines += [line for row in rows for line in orjson.loads(row)["text"].split("\n") if len(line) >= 60]
+        lines = lines[:: max(1, len(lines) // 700)]
+        assert np.mean([best_language(line)[0] == code for line in lines]) >= 0.99
+        beginnings.append(np.mean([best_language(line[:25])[0] == code for line in lines]))
+    assert np.mean(beginnings) >= 0.95
+    assert min(beginnings) >= 0.93
 
 
 # -- length ----------------------------------------------------------------------------------------------------------
