@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
@@ -15,12 +16,15 @@ from glasshouse.language.generation import Sampling, stream_text
 from glasshouse.nn.huggingface import load_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.store.artifact import RECORD, Artifact
+from glasshouse.store.files import StoreError
 from glasshouse.store.panels import Curves, Numbers, Panel
 
 if TYPE_CHECKING:
-    from glasshouse.training.order import DataOrder
+    from glasshouse.training.receipts import Receipt
+    from glasshouse.training.stages import Order
 
 TRAINING = "training.json"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +92,22 @@ class LanguageModel(Artifact):
         """Records of the run, by step: loss, gradient norm, learning rate, validation."""
         return [json.loads(line) for line in self.file("metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
+    @cached_property
+    def receipts(self) -> list[Receipt]:
+        """What the run was at each of its checkpoints. Raises `StoreError` for a model that has none."""
+        from glasshouse.training.receipts import RECEIPTS, read_receipts
+
+        try:
+            return read_receipts(self.file(RECEIPTS))
+        except ValueError as error:
+            raise StoreError(f"{self} is damaged: {error}") from None
+
+    @property
+    def checkpoints(self) -> dict[int, Path]:
+        """Update -> directory of every checkpoint that was kept, by update."""
+        found = sorted((self.path / CHECKPOINTS).glob("step-*"))
+        return {int(path.name.removeprefix("step-")): path for path in found}
+
     @property
     def utilisation(self) -> float | None:
         """Model FLOPs utilisation of the whole run (0 to 1), where the peak is known or was measured.
@@ -103,7 +123,7 @@ class LanguageModel(Artifact):
             return None
         return float(sum(share * seconds for share, seconds in zip(shares, spent, strict=True)) / sum(spent))
 
-    def order(self) -> DataOrder:
+    def order(self) -> Order:
         """What was seen when, as pure functions of the recorded identity."""
         from glasshouse.training.identity import order_of_run
 

@@ -9,90 +9,23 @@ divides by all T positions and so reports (T - 1) / T of this loss. The z-loss (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Int
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from glasshouse.language.token_rows import BlankedRows, TokenRows, TokenShards
 from glasshouse.nn.loss import IGNORE, TokenLoss, cross_entropy, linear_cross_entropy
-from glasshouse.store.configuration import fingerprint
 from glasshouse.training.configuration import Training
-from glasshouse.training.data import DataError
+from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.meters import transformer_flops_per_token
 from glasshouse.training.objective import Loss, Step
+from glasshouse.training.stages import DataStages
 from glasshouse.training.trainer import TrainingResult, train
-
-
-class TokenShards(Protocol):
-    """What pre-training asks of `glasshouse.data.tokens.shards.TokenShards`."""
-
-    @property
-    def manifest(self) -> Any:
-        """What `canonical` can write and what changes with every token."""
-
-    @property
-    def vocabulary(self) -> int: ...
-
-    @property
-    def eos_id(self) -> int: ...
-
-    def row_count(self, context: int) -> int: ...
-
-    def rows(self, indices: NDArray[np.int64], context: int) -> NDArray[np.int64]: ...
-
-    def spans_of_row(self, row: int, context: int) -> Sequence[Any]: ...
-
-    def rows_of_document(self, document_id: str, context: int, source: str | None = None) -> Iterable[int]: ...
-
-
-@dataclass(frozen=True)
-class TokenRows:
-    """Token shards as rows of `context` tokens; `vocabulary` is what the model can embed."""
-
-    shards: TokenShards
-    context: int
-    vocabulary: int
-
-    def __post_init__(self) -> None:
-        if self.context < 2:
-            raise DataError(f"a row needs at least 2 tokens to have a target, got a context of {self.context}")
-        if self.rows < 1:
-            raise DataError(f"the shards hold no row of {self.context} tokens: gather more text or shorten the context")
-
-    @property
-    def rows(self) -> int:
-        return self.shards.row_count(self.context)
-
-    @property
-    def tokens_per_row(self) -> int:
-        return self.context
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint({"shards": self.shards.manifest, "context": self.context})
-
-    def batch(self, indices: NDArray[np.int64]) -> dict[str, Int[Tensor, "batch seq"]]:
-        """`tokens` of these rows. Raises `DataError` naming the row of a token that the model has no embedding for."""
-        tokens = self.shards.rows(indices, self.context)
-        if tokens.min() < 0 or tokens.max() >= self.vocabulary:
-            place = int(np.flatnonzero((tokens < 0).any(1) | (tokens >= self.vocabulary).any(1))[0])
-            raise DataError(
-                f"row {indices[place]} ({self.describe(indices[place : place + 1])[0]}) has token "
-                f"{tokens[place].max()}, the model embeds 0 to {self.vocabulary - 1}: the shards were made with "
-                "another tokenizer, or are damaged"
-            )
-        return {"tokens": torch.from_numpy(tokens)}
-
-    def describe(self, indices: NDArray[np.int64]) -> list[str]:
-        """The documents of these rows, each once, in order, as `id (source)`."""
-        spans = [span for row in indices.tolist() for span in self.shards.spans_of_row(row, self.context)]
-        return list(dict.fromkeys(f"{span.document_id} ({span.source})" for span in spans))
 
 
 class LanguageModelling:
@@ -171,21 +104,42 @@ def pretrain(
     eos: int | None = None,
     z_loss: float = 0.0,
     validation: TokenShards | None = None,
+    later: Sequence[tuple[int, TokenShards]] = (),
+    without: Collection[str] = (),
     **options: Any,
 ) -> TrainingResult:
     """Train `model` in place on `shards`; `options` go to `glasshouse.training.trainer.train`.
 
-    `context` defaults to the model's; `eos` is the tokenizer's end-of-sequence id, checked against the shards and the
-    model before anything is trained. Raises `DataError` when tokenizer, shards and model do not belong together.
+    `later` are (update, shards) that take over from an update on; `without` are documents that are blanked out
+    (`BlankedRows`). `context` defaults to the model's; `eos` is the tokenizer's end-of-sequence id, checked against the
+    shards and the model before anything is trained. Raises `DataError` when tokenizer, shards and model do not belong
+    together.
     """
     length = context or model_context(model)
     vocabulary = embedding(model).num_embeddings
-    check_tokens(model, shards, eos=eos)
-    data = TokenRows(shards, length, vocabulary)
+    for part in (shards, *(part for _, part in later)):
+        check_tokens(model, part, eos=eos)
+    data = training_rows(shards, length, vocabulary, later=later, without=without)
     held_out = TokenRows(validation, length, vocabulary) if validation is not None else None
     objective = LanguageModelling(model, z_loss=z_loss, validation=held_out)
     objective.flops_per_example = model_flops_per_row(model, length)
     return train(objective, data, training, directory, **options)
+
+
+def training_rows(
+    shards: TokenShards,
+    context: int,
+    vocabulary: int,
+    *,
+    later: Sequence[tuple[int, TokenShards]] = (),
+    without: Collection[str] = (),
+) -> TrainingData:
+    """The rows that a run sees: of one set of shards or several in turn, with documents blanked out or whole."""
+    stages: list[tuple[int, TrainingData]] = []
+    for first, part in ((1, shards), *later):
+        rows = TokenRows(part, context, vocabulary)
+        stages.append((first, BlankedRows(rows, frozenset(without)) if without else rows))
+    return DataStages(tuple(stages)) if later else stages[0][1]
 
 
 def check_tokens(model: nn.Module, shards: TokenShards, *, eos: int | None = None) -> None:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from glasshouse.data.steps import Shards
 from glasshouse.data.tokens.tokenizer import end_of_sequence_id
-from glasshouse.language.model import TRAINING, LanguageModel
-from glasshouse.language.pretrain import pretrain as pretrain_on_shards
+from glasshouse.language.model import CHECKPOINTS, TRAINING, LanguageModel
+from glasshouse.language.pretraining_run import KEEP_ALL, PretrainingRun
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.huggingface import save_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.store import environment
 from glasshouse.store.configuration import ConfigurationError
+from glasshouse.store.files import hash_file
 from glasshouse.store.step import Run, step
 from glasshouse.training.configuration import Training
+from glasshouse.training.data import DataError
 from glasshouse.training.parallel import ParallelPlan
+from glasshouse.training.receipts import RECEIPTS, read_receipts
 from glasshouse.training.trainer import TrainingResult
 
 VOCABULARY_MULTIPLE = 64
@@ -33,54 +38,89 @@ def pretrain(
     training: Training,
     device: str = "cpu",
     z_loss: float = 0.0,
+    later: Sequence[tuple[int, Shards]] = (),
+    keep_checkpoints: bool = False,
 ) -> LanguageModel:
     """Pre-train a transformer on token shards. A killed run goes on from its last checkpoint, bit for bit on a CPU.
 
     The embedding gets as many rows as the tokenizer has tokens, rounded up to a multiple of 64. `device` is part of
-    the configuration, because other hardware gives other numbers. `z_loss` is the weight of OLMo 2's z-loss.
+    the configuration, because other hardware gives other numbers. `z_loss` is the weight of OLMo 2's z-loss. `later`
+    are (update, shards) that take over from an update on, made with the same tokenizer. With `keep_checkpoints` the
+    checkpoint of every `training.checkpoint_every` updates becomes part of the artifact (12 bytes a parameter each), so
+    that `verify` and `retrain` can start there.
     """
-    tokenizer = shards.tokenizer
-    end = end_of_sequence_id(tokenizer)
+    end = end_of_sequence_id(shards.tokenizer)
+    refuse_other_tokenizers(shards, later)
     rows = math.ceil(shards.train.vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
     model = model.but(vocabulary=rows)
     refuse_too_large(model, device)
-    transformer = Transformer(model, seed=training.seed).to(device)
+    made = PretrainingRun(
+        shards, model, training.but(keep=KEEP_ALL) if keep_checkpoints else training, end, device, z_loss, tuple(later)
+    )
+    transformer = made.transformer()
     steps = training.total_steps(model.context)
     with run.bar("training", steps) as bar:
-        result = pretrain_on_shards(
-            transformer, shards.train, training, run.scratch / "run",
-            eos=end, z_loss=z_loss, validation=shards.holdout, progress=bar,
-        )  # fmt: skip
-    files = [shards.file(f"tokenizer/{name}") for name in ("tokenizer.json", "tokenizer_config.json")]
-    save_huggingface(transformer.cpu(), run.output, end=end, begin=end, tokenizer_files=files)
-    identity = json.loads((run.scratch / "run" / "run.json").read_text(encoding="utf-8"))
-    tokens = result.examples * model.context
+        result = made.train(transformer, run.scratch / "run", validation=shards.holdout, progress=bar)
+    return write_model(run, made, transformer, result, keep_checkpoints=keep_checkpoints)
+
+
+def write_model(
+    run: Run,
+    made: PretrainingRun,
+    transformer: Transformer,
+    result: TrainingResult,
+    *,
+    keep_checkpoints: bool,
+    more: Mapping[str, Any] | None = None,
+) -> LanguageModel:
+    """The artifact of a finished run in `run.scratch / "run"`; `more` goes into `training.json`."""
+    home, context = run.scratch / "run", made.model.context
+    files = [made.shards.file(f"tokenizer/{name}") for name in ("tokenizer.json", "tokenizer_config.json")]
+    save_huggingface(transformer.cpu(), run.output, end=made.end, begin=made.end, tokenizer_files=files)
     outcome = {
         "steps": result.step,
-        "tokens": tokens,
+        "tokens": result.examples * context,
         "loss": result.loss,
         "parameters": sum(parameter.numel() for parameter in transformer.parameters()),
         "weights_hash": result.weights_hash,
         "processes": ParallelPlan.current().world,
     }
-    document = {"end_of_sequence": end, "context": model.context, "identity": identity, "outcome": outcome}
+    identity = json.loads((home / "run.json").read_text(encoding="utf-8"))
+    document = {"end_of_sequence": made.end, "context": context, "identity": identity, "outcome": outcome}
+    document |= {"run": made.settings, **(more or {})}
     (run.output / TRAINING).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     shutil.copyfile(result.metrics, run.output / "metrics.jsonl")
-    made = LanguageModel(run.output)
-    shutil.copyfile(run.scratch / "run" / "timings.jsonl", made.record / "timings.jsonl")
+    shutil.copyfile(result.receipts, run.output / RECEIPTS)
+    if keep_checkpoints:
+        for scheduled in read_receipts(result.receipts):
+            name = f"{CHECKPOINTS}/step-{scheduled.step:08d}"
+            shutil.copytree(home / name, run.output / name)
+    artifact = LanguageModel(run.output)
+    shutil.copyfile(home / "timings.jsonl", artifact.record / "timings.jsonl")
     run.measure(
         seconds=round(result.seconds, 3),
-        tokens_per_second=_speed(result, training.batch_size * model.context),
+        tokens_per_second=_speed(result, artifact),
         compiled=result.compiled,
         resumed_from=result.resumed_from,
     )
-    return made
+    return artifact
 
 
-def _speed(result: TrainingResult, tokens_per_update: int) -> float | None:
+def _speed(result: TrainingResult, artifact: LanguageModel) -> float | None:
     """Tokens per second of the updates this process made; None when it found all of them made."""
-    made = result.step - result.resumed_from
-    return round(made * tokens_per_update / result.seconds, 1) if made and result.seconds else None
+    tokens = (result.examples - artifact.order().plan.seen(result.resumed_from)) * int(artifact.training["context"])
+    return round(tokens / result.seconds, 1) if tokens and result.seconds else None
+
+
+def refuse_other_tokenizers(shards: Shards, later: Sequence[tuple[int, Shards]]) -> None:
+    """Raise `DataError` when a later data stage was tokenised with another tokenizer."""
+    names = [hash_file(part.file("tokenizer/tokenizer.json")) for part in (shards, *(part for _, part in later))]
+    for (first, _), name in zip(later, names[1:], strict=True):
+        if name != names[0]:
+            raise DataError(
+                f"the data that begins at update {first} was made with another tokenizer (sha256 {name[:12]}…, not "
+                f"{names[0][:12]}…): tokenize it with the first one"
+            )
 
 
 def refuse_too_large(model: TransformerConfig, device: str) -> None:

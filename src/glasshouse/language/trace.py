@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
-from glasshouse.data.steps import Shards
 from glasshouse.data.tokens.shards import DocumentSpan, TokenShards
+from glasshouse.language.joined import JoinedShards
 from glasshouse.language.model import LanguageModel
+from glasshouse.language.pretraining_run import inputs_of
 from glasshouse.store.store import Store, StoreError
-from glasshouse.training.order import DataOrder
+from glasshouse.training.stages import Order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +47,19 @@ class Trace:
 
     Args:
         order: what was seen when.
-        shards: the training split.
+        shards: the training split, or those of all data stages.
         context: tokens per row.
         last_step: updates that were made.
         world: processes that shared every batch.
+        without: documents that were blanked out, so that no update saw them.
     """
 
-    order: DataOrder
-    shards: TokenShards
+    order: Order
+    shards: TokenShards | JoinedShards
     context: int
     last_step: int
     world: int = 1
+    without: frozenset[str] = frozenset()
 
     def at_step(self, step: int) -> list[Sighting]:
         """Everything seen at an update, rank by rank in the order of its batch.
@@ -66,13 +69,15 @@ class Trace:
         """
         if not 1 <= step <= self.last_step:
             raise StoreError(f"the run made updates 1 to {self.last_step}; there is no update {step}")
-        first = self.order.plan.positions(step).start
         found = []
         for rank in range(self.world):
-            for index, row in enumerate(self.order.rows_at_step(step, rank, self.world).tolist()):
-                epoch = (first + rank + index * self.world) // self.order.permutation.rows
-                for span in self.shards.spans_of_row(row, self.context):
-                    found.append(self._sighting(step, epoch, rank, row, span))
+            for row, visit in self.order.visits_at_step(step, rank, self.world):
+                spans = self.shards.spans_of_row(row, self.context)
+                found += [
+                    self._sighting(step, visit.epoch, rank, row, span)
+                    for span in spans
+                    if span.document_id not in self.without
+                ]
         return found
 
     def of_document(self, document: str) -> list[Sighting]:
@@ -81,6 +86,8 @@ class Trace:
         Raises:
             StoreError: no document of that id was trained on; the message names close ones.
         """
+        if document in self.without:
+            raise StoreError(f"document {document!r} was left out of this run: it was retrained without it")
         try:
             rows = self.shards.rows_of_document(document, self.context)
         except KeyError:
@@ -110,8 +117,8 @@ def trace_of(model: LanguageModel, store: Store) -> Trace:
     Raises:
         StoreError: the shards are no longer in the store, or are not those of the recorded run.
     """
-    shards = store.open(model.manifest["inputs"]["shards"]["artifact"])
-    if not isinstance(shards, Shards):
-        raise StoreError(f"{shards} is not a set of token shards, so {model} cannot be traced")
+    parts = [shards.train for shards in inputs_of(model, store)]
+    shards = parts[0] if len(parts) == 1 else JoinedShards(tuple(parts))
     outcome, context = model.training["outcome"], int(model.training["context"])
-    return Trace(model.order(), shards.train, context, int(outcome["steps"]), int(outcome["processes"]))
+    without = frozenset(model.training.get("run", {}).get("without", ()))
+    return Trace(model.order(), shards, context, int(outcome["steps"]), int(outcome["processes"]), without)

@@ -10,16 +10,35 @@ from torch import nn
 from glasshouse.store.configuration import canonical, fingerprint
 from glasshouse.training.checkpoint import weights_hash
 from glasshouse.training.configuration import FREE_TO_CHANGE, Training
-from glasshouse.training.data import TrainingData
+from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.objective import Objective
-from glasshouse.training.order import BatchPlan, DataOrder, KeyedOrder, OlmoOrder, order_from_identity
+from glasshouse.training.order import (
+    BatchPlan,
+    DataOrder,
+    KeyedOrder,
+    OlmoOrder,
+    order_from_identity,
+    permutation_from_key,
+)
 from glasshouse.training.schedules import RateSchedule
+from glasshouse.training.stages import DataStages, Order, StagedOrder, stage_seed
 
 
-def training_order(config: Training, rows: int, tokens_per_row: int | None = None) -> DataOrder:
-    """The order of data that a configuration asks for."""
-    permutation = OlmoOrder(rows, config.seed) if config.order == "olmo" else KeyedOrder(rows, config.seed)
-    return DataOrder(permutation, config.batch_plan(tokens_per_row))
+def training_order(config: Training, data: TrainingData) -> Order:
+    """The order of data that a configuration asks for.
+
+    Raises `DataError` for a data stage that begins after the run's last update.
+    """
+    kind = OlmoOrder if config.order == "olmo" else KeyedOrder
+    tokens_per_row = getattr(data, "tokens_per_row", None)
+    plan = config.batch_plan(tokens_per_row)
+    if not isinstance(data, DataStages):
+        return DataOrder(kind(data.rows, config.seed), plan)
+    steps = config.total_steps(tokens_per_row)
+    if (late := data.stages[-1][0]) > steps:
+        raise DataError(f"the run has {steps} updates; data that begins at update {late} would never be seen")
+    shuffles = [(first, kind(part.rows, stage_seed(config.seed, i))) for i, (first, part) in enumerate(data.stages)]
+    return StagedOrder(tuple(shuffles), plan)
 
 
 def rate_schedule(config: Training, plan: BatchPlan, steps: int) -> RateSchedule:
@@ -37,7 +56,7 @@ def rate_schedule(config: Training, plan: BatchPlan, steps: int) -> RateSchedule
 
 
 def run_identity(
-    objective: Objective, data: TrainingData, config: Training, order: DataOrder, steps: int
+    objective: Objective, data: TrainingData, config: Training, order: Order, steps: int
 ) -> dict[str, Any]:
     """The identity as plain JSON data: objective, data, order, configuration, teachers, shapes."""
     written = canonical(config)
@@ -61,9 +80,19 @@ def run_identity(
     return plain
 
 
-def order_of_run(identity: dict[str, Any]) -> DataOrder:
-    """The order that a finished or interrupted run recorded in its `run.json`."""
-    return order_from_identity(identity["order"], int(identity["configuration"]["seed"]))
+def order_of_run(identity: dict[str, Any]) -> Order:
+    """The order that a finished or interrupted run recorded in its `run.json`.
+
+    Raises `ValueError` when the recorded seed does not give the recorded order.
+    """
+    order, seed = identity["order"], int(identity["configuration"]["seed"])
+    if "stages" not in order:
+        return order_from_identity(order, seed)
+    shuffles = [
+        (int(first), permutation_from_key(key, int(rows), stage_seed(seed, index)))
+        for index, (first, key, rows) in enumerate(order["stages"])
+    ]
+    return StagedOrder(tuple(shuffles), BatchPlan.recorded(order["batches"]))
 
 
 def _shapes(module: nn.Module) -> str:

@@ -12,7 +12,8 @@ import torch
 
 from glasshouse.training.data import TrainingData, pin
 from glasshouse.training.objective import Batch
-from glasshouse.training.order import DataOrder, Rows
+from glasshouse.training.order import Rows
+from glasshouse.training.stages import Order
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Loader:
     def __init__(
         self,
         data: TrainingData,
-        order: DataOrder,
+        order: Order,
         *,
         first: int,
         last: int,

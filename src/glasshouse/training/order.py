@@ -18,6 +18,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -138,6 +139,16 @@ class BatchPlan:
     def constant(cls, size: int) -> BatchPlan:
         return cls(((1, size),))
 
+    @classmethod
+    def recorded(cls, stages: Iterable[Iterable[int]]) -> BatchPlan:
+        """As an identity holds them."""
+        return cls(tuple((int(first), int(size)) for first, size in stages))
+
+    def since(self, first: int) -> BatchPlan:
+        """The same batches with update `first` as update 1 and its first row as row 0."""
+        later = [(step - first + 1, size) for step, size in self.stages if step > first]
+        return BatchPlan(((1, len(self.positions(first))), *later))
+
     @cached_property
     def _starts(self) -> list[int]:
         starts = [0]
@@ -206,6 +217,14 @@ class DataOrder:
             rows[here] = self.permutation.row_at(epoch, offsets[here])
         return rows
 
+    def visits_at_step(self, step: int, rank: int = 0, world: int = 1) -> list[tuple[int, Visit]]:
+        """The same with the epoch and the place of each row."""
+        first, rows = self.plan.positions(step).start, self.rows_at_step(step, rank, world).tolist()
+        places = (rank + index * world for index in range(len(rows)))
+        return [
+            (row, Visit(step, (first + p) // self.permutation.rows, p)) for row, p in zip(rows, places, strict=True)
+        ]
+
     def visits_of_row(self, row: int, last_step: int) -> list[Visit]:
         """Every time that `row` is seen up to and including update `last_step`; one lookup per epoch."""
         end = self.plan.positions(last_step).stop if last_step > 0 else 0
@@ -225,14 +244,20 @@ class DataOrder:
 
 def order_from_identity(identity: dict[str, Any], seed: int) -> DataOrder:
     """The order that a run recorded; raises `ValueError` when the seed does not give the recorded key."""
-    kind = str(identity["order"]).partition(":")[0]
+    permutation = permutation_from_key(identity["order"], int(identity["rows"]), seed)
+    return DataOrder(permutation, BatchPlan.recorded(identity["batches"]))
+
+
+def permutation_from_key(key: str, rows: int, seed: int) -> KeyedOrder | OlmoOrder:
+    """The shuffle that a run recorded; raises `ValueError` when the seed does not give the recorded key."""
+    kind = key.partition(":")[0]
     kinds: dict[str, type[KeyedOrder] | type[OlmoOrder]] = {"keyed": KeyedOrder, "olmo": OlmoOrder}
     if kind not in kinds:
-        raise ValueError(f"unknown order {identity['order']!r}; known: {', '.join(kinds)}")
-    permutation = kinds[kind](int(identity["rows"]), seed)
-    if permutation.key != identity["order"]:
-        raise ValueError(f"seed {seed} gives order {permutation.key}, the run recorded {identity['order']}")
-    return DataOrder(permutation, BatchPlan(tuple((int(first), int(size)) for first, size in identity["batches"])))
+        raise ValueError(f"unknown order {key!r}; known: {', '.join(kinds)}")
+    permutation = kinds[kind](rows, seed)
+    if permutation.key != key:
+        raise ValueError(f"seed {seed} gives order {permutation.key}, the run recorded {key}")
+    return permutation
 
 
 def _check_rows(rows: int, limit: int) -> None:

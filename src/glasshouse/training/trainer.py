@@ -45,6 +45,7 @@ from glasshouse.training.objective import Objective, Step, after_step, blocks, t
 from glasshouse.training.optimizers import build_optimizers, set_learning_rate
 from glasshouse.training.outliers import OutlierDetector, step_unless
 from glasshouse.training.parallel import ParallelPlan
+from glasshouse.training.receipts import Receipts, receipt
 from glasshouse.training.records import Reading, Records
 from glasshouse.training.schedules import clip_norm_at
 from glasshouse.training.sinks import Sink
@@ -68,6 +69,7 @@ class TrainingResult:
     weights_hash: str
     checkpoint: Path
     metrics: Path
+    receipts: Path
     seconds: float
     cpu_seconds: float
     energy: dict[str, Any] | None
@@ -126,8 +128,7 @@ class _Run:
                 )
         self.objective, self.data, self.config, self.directory = objective, data, config, directory
         self.plan = plan
-        tokens_per_row = getattr(data, "tokens_per_row", None)
-        self.steps = config.total_steps(tokens_per_row)
+        self.steps = config.total_steps(getattr(data, "tokens_per_row", None))
         for module in (*objective.carries.values(), *objective.frozen.values()):
             module.requires_grad_(False)
         for module in objective.frozen.values():
@@ -139,11 +140,12 @@ class _Run:
         pieces = config.batch_size // (config.micro_batch * plan.world)
         self.accumulator = Accumulator(objective, list(self.parameters.values()), config.precision, pieces)
         self.generator = torch.Generator(device=self.device)
-        self.order = training_order(config, data.rows, tokens_per_row)
+        self.order = training_order(config, data)
         self.rates = rate_schedule(config, self.order.plan, self.steps)
         self.identity = run_identity(objective, data, config, self.order, self.steps)
         self.checkpoints = directory / "checkpoints"
         self.records = Records(directory, data, config, self.steps, plan, sinks, progress)
+        self.receipts = Receipts(directory, config, self.steps, leads=plan.leads)
         self.unit = unit(objective)
         self.step, self.examples, self.units = 0, 0, 0.0
         self.saved: Checkpoint | None = None
@@ -166,11 +168,13 @@ class _Run:
         self.outliers = OutlierDetector(self.config.outliers, self.device, past.get("window", ()))
         self.outliers.skipped = past.get("skipped", 0)
         self.records.begin(self.step, loss=state.get("loss"), outliers=self.outliers, meter=self.meter)
+        self.receipts.begin(self.step)
         self._modes(training=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.records.close()
+        self.receipts.close()
         self._modes(training=False)
 
     def _resume(self) -> Mapping[str, Any]:
@@ -220,6 +224,7 @@ class _Run:
             weights_hash=weights_hash(*self.objective.learns.values()),
             checkpoint=self.saved.path,
             metrics=self.records.metrics,
+            receipts=self.receipts.path,
             seconds=self.meter.seconds,
             cpu_seconds=self.meter.cpu_seconds,
             energy=energy,
@@ -328,6 +333,9 @@ class _Run:
         self.records.read()
         if self.saved is not None and self.saved.step == self.step:
             return
+        if self.receipts.due(self.step):
+            taken = receipt(self.step, self.examples, self.records.loss, self.objective, self.optimizers)
+            self.receipts.write(taken)
         if self.plan.leads:
             self.records.flush()
             state = {
