@@ -18,6 +18,7 @@ from glasshouse.cli import (
     mixing,
     models,
     recipes,
+    reruns,
     tokens,
 )
 from glasshouse.cli import search as searching
@@ -43,9 +44,9 @@ for command in (
     *(tokens.tokenize, tokens.decontaminate),
     *(classifiers.train_classifier, classifiers.classify),
     *(describe.whatif, describe.explain, describe.datasheet, searching.search),
-    *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, artifacts.verify, artifacts.claims),
+    *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, reruns.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report, carbon.carbon),
-    *(models.generate, models.chat, models.trace),
+    *(models.generate, models.chat, models.trace, reruns.retrain),
 ):
     cli.add_command(command)
 models.trace.add_command(searching.trace_text)

@@ -1,4 +1,4 @@
-"""Commands on what is in the store: ls, show, lineage, diff, verify, claims, gc, pin, unpin, report."""
+"""Commands on what is in the store: ls, show, lineage, diff, claims, gc, pin, unpin, report."""
 
 from __future__ import annotations
 
@@ -112,27 +112,6 @@ def diff(left: str, right: str, location: str) -> None:
 
     lines = difference(open_store(location), left, right)
     click.echo("\n".join(lines) if lines else "they are the same artifact")
-
-
-@click.command()
-@click.argument("references", nargs=-1)
-@READS
-def verify(references: tuple[str, ...], location: str) -> None:
-    """Re-hash artifacts (all of them when none is named) and check manifests and inputs; exit status 1 on damage."""
-    store = open_store(location)
-    store.must_exist()
-    names = [store.resolve(reference) for reference in references] or store.names()
-    damaged = 0
-    for name in names:
-        problems = store.verify(name)
-        damaged += bool(problems)
-        click.echo(f"{'DAMAGED' if problems else 'ok':<8} {name}")
-        for problem in problems:
-            click.echo(f"         {problem}")
-    click.echo(f"{len(names)} checked, {damaged} damaged")
-    if damaged:
-        click.echo("Remove a damaged artifact's folder and run its recipe again to make it anew.")
-        sys.exit(1)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""A pre-training run as its artifact records it, so that it can be made again: whole, in part, or without a document."""
+"""A pre-training run as its artifact records it, to be made again: whole, in part, or without a document."""
 
 from __future__ import annotations
 
@@ -124,8 +124,10 @@ def same_number_of_processes(model: LanguageModel) -> None:
         )
 
 
-def start_from(model: LanguageModel, step: int, directory: Path, *, data_fingerprint: str | None = None) -> None:
-    """Fill an empty run's directory with the kept checkpoints of a model up to `step` and its records until then.
+def start_from(
+    model: LanguageModel, step: int, directory: Path, *, only: bool = False, data_fingerprint: str | None = None
+) -> None:
+    """Fill a new run's directory with a model's kept checkpoints up to `step` (or that one only) and its records.
 
     With a `data_fingerprint` the checkpoints become those of a run on other data, which is only true if that data was
     the same until `step`: it is for the caller to know.
@@ -134,7 +136,7 @@ def start_from(model: LanguageModel, step: int, directory: Path, *, data_fingerp
     shutil.rmtree(preparing, ignore_errors=True)
     preparing.mkdir(parents=True)
     for number, path in model.checkpoints.items():
-        if number <= step:
+        if number == step or (number < step and not only):
             copied = preparing / "checkpoints" / path.name
             shutil.copytree(path, copied)
             if data_fingerprint is not None:

@@ -41,6 +41,7 @@ class Fate(StrEnum):
     """In the training split, but no step of the run read its rows (or it lies in the remainder of a shard)."""
     HELD_OUT = "held out"
     ABSENT = "not in the shards"
+    LEFT_OUT = "left out of the run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,8 @@ class TextTrace:
 
     def of_occurrence(self, occurrence: Occurrence) -> TracedOccurrence:
         """What the run saw of one place in the corpus."""
+        if occurrence.document in self.trace.without:
+            return TracedOccurrence(occurrence, Fate.LEFT_OUT, (), True)
         found = _span_of(self._documents, occurrence)
         if found is None:
             held_out = self.holdout is not None and _is_in(self.holdout, occurrence, self.trace.context)
@@ -171,6 +174,8 @@ def text_trace_of(
     model: LanguageModel, store: Store, indexing: Indexing | None = None, reporter: Reporter | None = None
 ) -> TextTrace:
     """The text trace of a trained model.
+
+    Of a model whose data changed during training, the corpus of the first stage is searched.
 
     The corpus is indexed on the first call (the step `index_corpus`: some 0.1 s of CPU time per MB of text and 5.4
     bytes of disk per byte) and found in the store from then on.
