@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from glasshouse.evaluation.perplexity import bits_per_byte, document_nats, documents_of
+from glasshouse.evaluation.held_out import documents_of
+from glasshouse.evaluation.perplexity import bits_per_byte, document_nats
 from glasshouse.store.panels import Bars, Panel, Table
 from glasshouse.store.progress import Bar
 
@@ -67,7 +68,7 @@ class Comparison:
         return {"name": self.name, "values": values, "choices": seeds, "sets": list(self.held_out)}
 
     def _scores(self, bar: Callable[[str, float | None], Bar]) -> dict[tuple[str, str], list[Score]]:
-        texts = {name: _up_to(self.most_tokens, documents_of(shards)[0]) for name, shards in self.held_out.items()}
+        texts = {name: _up_to(self.most_tokens, documents_of(shards)) for name, shards in self.held_out.items()}
         total = sum(len(models) for models in self.models.values())
         found: dict[tuple[str, str], list[Score]] = {(c, s): [] for c in self.models for s in self.held_out}
         with bar(f"comparing {self.name}", total) as shown:
@@ -106,9 +107,9 @@ def _score(model: LoadedModel, tokens: list[npt.NDArray[np.int64]]) -> Score:
     return Score(bits_per_byte(nats, size), math.exp(float(nats.sum()) / sum(map(len, tokens))))
 
 
-def _up_to(most: int, documents: list[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
+def _up_to(most: int, documents: Iterable[tuple[npt.NDArray[np.int64], str]]) -> list[npt.NDArray[np.int64]]:
     chosen, held = [], 0
-    for tokens in documents:
+    for tokens, _ in documents:
         if held >= most:
             break
         chosen.append(tokens[: most - held])

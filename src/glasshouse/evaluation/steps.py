@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from glasshouse.evaluation.comparison import Comparison
 from glasshouse.evaluation.curation import CuratedCorpus
+from glasshouse.evaluation.grammar import KnownEntropy
 from glasshouse.evaluation.perplexity import Perplexity
+from glasshouse.evaluation.rank_classification import RankClassification
 from glasshouse.evaluation.samples import Generations
-from glasshouse.language.model import LanguageModel, LoadedModel
+from glasshouse.language.measures import Measure
+from glasshouse.language.model import LanguageModel
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.claims import Claim, check_claims
 from glasshouse.store.panels import Numbers, Panel, Table
-from glasshouse.store.progress import Bar
 from glasshouse.store.step import Run, step
 
 PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
     "Comparison": Comparison.panels,
     "CuratedCorpus": CuratedCorpus.panels,
+    "KnownEntropy": KnownEntropy.panels,
     "Perplexity": Perplexity.panels,
     "Generations": Generations.panels,
+    "RankClassification": RankClassification.panels,
 }
-
-
-class Measure(Protocol):
-    """Something to find out about a model.
-
-    `measure` returns JSON data with `values` (name -> number), which claims are checked on, and whatever else its
-    panels need.
-    """
-
-    def measure(self, model: LoadedModel, bar: Callable[[str, float | None], Bar]) -> dict[str, Any]: ...
 
 
 class Evaluation(Artifact):

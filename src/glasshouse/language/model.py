@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tokenizers
 
 from glasshouse.language.generation import Sampling, stream_text
+from glasshouse.language.measures import measured_curves
 from glasshouse.nn.huggingface import load_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.store.artifact import RECORD, Artifact
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TRAINING = "training.json"
 CHECKPOINTS = "checkpoints"
+VALIDATION = "validation/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +145,12 @@ class LanguageModel(Artifact):
         }
         if speed := self.manifest["measurements"].get("tokens_per_second"):
             figures["tokens per second"] = f"{speed:,.0f}"
+        if (spent := self.manifest["measurements"].get("measuring_seconds")) is not None:
+            figures["of it for measures in the loop"] = f"{spent:.1f} s"
         if (share := self.utilisation) is not None:
             figures["of the matrix speed measured at the start (MFU)"] = f"{100 * share:.0f} %"
+        measured = self.training.get("measured", {"untrained": {}, "curves": []})
+        taken = [(float(r["step"]), _validated(r)) for r in metrics if any(k.startswith(VALIDATION) for k in r)]
         losses = {"training": [(r["step"], r["loss"]) for r in metrics if "loss" in r]}
         if held_out := [(r["step"], r["validation/loss"]) for r in metrics if "validation/loss" in r]:
             losses["held out"] = held_out
@@ -153,4 +159,10 @@ class LanguageModel(Artifact):
             Numbers("Training", figures),
             Curves("Loss", "update", "nats per token", losses),
             Curves("Learning rate", "update", "learning rate", rates),
+            *measured_curves(measured["curves"], [(0.0, measured["untrained"]), *taken]),
         ]
+
+
+def _validated(record: Mapping[str, Any]) -> dict[str, float]:
+    """The validation values of a record, by their own names."""
+    return {name.removeprefix(VALIDATION): value for name, value in record.items() if name.startswith(VALIDATION)}

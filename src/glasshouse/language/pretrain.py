@@ -9,7 +9,7 @@ divides by all T positions and so reports (T - 1) / T of this loss. The z-loss (
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,8 +39,15 @@ class LanguageModelling:
     unit = "tokens"
     concurrent = True
 
-    def __init__(self, model: nn.Module, *, z_loss: float = 0.0, validation: TokenRows | None = None) -> None:
-        self.model, self.z_loss, self.validation = model, z_loss, validation
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        z_loss: float = 0.0,
+        validation: TokenRows | None = None,
+        measures: Callable[[], Mapping[str, float]] | None = None,
+    ) -> None:
+        self.model, self.z_loss, self.validation, self.measures = model, z_loss, validation, measures
         self.learns: Mapping[str, nn.Module] = {"model": model}
         self.carries: Mapping[str, nn.Module] = {}
         self.frozen: Mapping[str, nn.Module] = {}
@@ -75,7 +82,11 @@ class LanguageModelling:
         return max(lists, key=lambda layers: len(layers), default=[])
 
     def validate(self) -> dict[str, float]:
-        """`loss` (nats per token) on the validation rows."""
+        """`loss` (nats per token) on the validation rows, and the values of `measures`."""
+        measured = dict(self.measures()) if self.measures is not None else {}
+        return self._validation_loss() | measured
+
+    def _validation_loss(self) -> dict[str, float]:
         if self.validation is None:
             return {}
         device = next(self.model.parameters()).device
@@ -106,14 +117,16 @@ def pretrain(
     validation: TokenShards | None = None,
     later: Sequence[tuple[int, TokenShards]] = (),
     without: Collection[str] = (),
+    measures: Callable[[], Mapping[str, float]] | None = None,
     **options: Any,
 ) -> TrainingResult:
     """Train `model` in place on `shards`; `options` go to `glasshouse.training.trainer.train`.
 
     `later` are (update, shards) that take over from an update on; `without` are documents that are blanked out
-    (`BlankedRows`). `context` defaults to the model's; `eos` is the tokenizer's end-of-sequence id, checked against the
-    shards and the model before anything is trained. Raises `DataError` when tokenizer, shards and model do not belong
-    together.
+    (`BlankedRows`). `measures` gives values by name and is asked every `training.validate_every` updates, with the
+    validation loss (see `glasshouse.language.measures.InTheLoop`). `context` defaults to the model's; `eos` is the
+    tokenizer's end-of-sequence id, checked against the shards and the model before anything is trained. Raises
+    `DataError` when tokenizer, shards and model do not belong together.
     """
     length = context or model_context(model)
     vocabulary = embedding(model).num_embeddings
@@ -121,7 +134,7 @@ def pretrain(
         check_tokens(model, part, eos=eos)
     data = training_rows(shards, length, vocabulary, later=later, without=without)
     held_out = TokenRows(validation, length, vocabulary) if validation is not None else None
-    objective = LanguageModelling(model, z_loss=z_loss, validation=held_out)
+    objective = LanguageModelling(model, z_loss=z_loss, validation=held_out, measures=measures)
     objective.flops_per_example = model_flops_per_row(model, length)
     return train(objective, data, training, directory, **options)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from glasshouse.data.steps import Shards
 from glasshouse.data.tokens.tokenizer import end_of_sequence_id
-from glasshouse.language.model import CHECKPOINTS, TRAINING, LanguageModel
+from glasshouse.language.measures import InTheLoop, Measure
+from glasshouse.language.model import CHECKPOINTS, TRAINING, LanguageModel, LoadedModel
 from glasshouse.language.pretraining_run import KEEP_ALL, PretrainingRun
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.huggingface import save_huggingface
@@ -40,8 +41,12 @@ def pretrain(
     z_loss: float = 0.0,
     later: Sequence[tuple[int, Shards]] = (),
     keep_checkpoints: bool = False,
+    measures: Sequence[Measure] = (),
 ) -> LanguageModel:
     """Pre-train a transformer on token shards. A killed run goes on from its last checkpoint, bit for bit on a CPU.
+
+    `measures` are taken of the untrained model and then every `training.validate_every` updates; they change nothing
+    of the training. Their values are in `metrics.jsonl` as `validation/<name>`, and drawn as curves.
 
     The embedding gets as many rows as the tokenizer has tokens, rounded up to a multiple of 64. `device` is part of
     the configuration, because other hardware gives other numbers. `z_loss` is the weight of OLMo 2's z-loss. `later`
@@ -59,9 +64,15 @@ def pretrain(
     )
     transformer = made.transformer()
     steps = training.total_steps(model.context)
+    in_loop = measures_in_loop(measures, LoadedModel(transformer, shards.tokenizer, end), training)
+    untrained = in_loop() if in_loop is not None else {}  # what cannot be measured is told before the training
     with run.bar("training", steps) as bar:
-        result = made.train(transformer, run.scratch / "run", validation=shards.holdout, progress=bar)
-    return write_model(run, made, transformer, result, keep_checkpoints=keep_checkpoints)
+        result = made.train(transformer, run.scratch / "run", validation=shards.holdout, measures=in_loop, progress=bar)
+    more = {}
+    if in_loop is not None:
+        more["measured"] = {"untrained": untrained, "curves": in_loop.curves}
+        run.measure(measuring_seconds=round(in_loop.seconds, 3), measured_times=in_loop.times)
+    return write_model(run, made, transformer, result, keep_checkpoints=keep_checkpoints, more=more)
 
 
 def write_model(
@@ -104,6 +115,19 @@ def write_model(
         resumed_from=result.resumed_from,
     )
     return artifact
+
+
+def measures_in_loop(measures: Sequence[Measure], model: LoadedModel, training: Training) -> InTheLoop | None:
+    """The measures bound to the model in training; None when there are none.
+
+    Raises `ConfigurationError` when they would never be taken.
+    """
+    if measures and training.validate_every is None:
+        raise ConfigurationError(
+            f"{len(measures)} measures were given, but Training.validate_every is None: they would never be taken; "
+            "set it to a number of updates"
+        )
+    return InTheLoop(measures, model) if measures else None
 
 
 def _speed(result: TrainingResult, artifact: LanguageModel) -> float | None:

@@ -47,7 +47,8 @@ def curves(panel: Curves) -> str:
     if not points:
         return "<p class='note'>nothing was recorded</p>"
     scale = math.log10 if panel.log_y else float
-    xs, ys = [p[0] for p in points], [scale(p[1]) for p in points]
+    edges = [edge for band in panel.bands.values() for point in band for edge in point[1:]]
+    xs, ys = [p[0] for p in points], [scale(y) for y in (*(p[1] for p in points), *edges, *panel.levels.values())]
     x_low, x_high = min(xs), max(xs)
     pad = (max(ys) - min(ys)) * 0.05 or abs(max(ys)) * 0.1 or 1.0
     y_low, y_high = min(ys) - pad, max(ys) + pad
@@ -69,7 +70,16 @@ def curves(panel: Curves) -> str:
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(_text("axis", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, panel.x, "middle"))
     parts.append(f"<g transform='translate(14 {middle}) rotate(-90)'>{_text('axis', 0, 0, panel.y, 'middle')}</g>")
+    for name, level in panel.levels.items():
+        y = place(x_low, level)[1]
+        parts.append(f"<line class='level' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y:.1f}' y2='{y:.1f}'/>")
+        parts.append(_text("tick", WIDTH - RIGHT - 4, y - 5, f"{name} {number(level)}", "end"))
     for index, (name, line) in enumerate(panel.series.items()):
+        if band := panel.bands.get(name):
+            there = [(place(x, low), place(x, high)) for x, low, high in band]
+            outline = [low for low, _ in there] + [high for _, high in reversed(there)]
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)
+            parts.append(f"<polygon class='band c{index % COLOURS}' points='{path}'/>")
         parts += _line(name, [(x, y, *place(x, y)) for x, y in line], index % COLOURS)
     return "".join([*parts, "</svg>", legend(panel.series)])
 
@@ -95,19 +105,29 @@ def legend(names: Mapping[str, Any] | Sequence[str]) -> str:
 def bars(panel: Bars) -> str:
     """Grouped horizontal bars of a `Bars` panel, each with its value written at its end."""
     names = list(dict.fromkeys(name for group in panel.groups.values() for name in group))
-    largest = max((value for group in panel.groups.values() for value in group.values()), default=1) or 1
+    ends = [high for group in panel.intervals.values() for _, high in group.values()]
+    values = [value for group in panel.groups.values() for value in group.values()]
+    largest = max([*values, *ends, *panel.levels.values()], default=1) or 1
     height = sum(20 * len(group) + 16 for group in panel.groups.values()) + 8
     left, y, parts = 150, 8.0, []
     for title, group in panel.groups.items():
         middle = y + 10 * len(group)
         parts.append(_text("axis", left - 10, middle + 4, title, "end"))
+        top, across = y, (WIDTH - left - 90) / largest
         for name, value in group.items():
-            width = (WIDTH - left - 90) * value / largest
+            width = across * value
             place = f"x='{left}' y='{y:.1f}' width='{width:.1f}' height='16' rx='2'"
             title_of_bar = f"<title>{escape(name)}</title>"
             parts.append(f"<rect class='bar c{names.index(name) % COLOURS}' {place}>{title_of_bar}</rect>")
-            parts.append(_text("tick", left + width + 6, y + 12, f"{number(value)} {panel.unit}"))
+            end = left + width
+            if (interval := panel.intervals.get(title, {}).get(name)) is not None:
+                low, end = (left + across * bound for bound in interval)
+                parts.append(f"<path class='interval' d='M{low:.1f} {y + 8:.1f} H{end:.1f}'/>")
+            parts.append(_text("tick", end + 6, y + 12, f"{number(value)} {panel.unit}".strip()))
             y += 20
+        if (level := panel.levels.get(title)) is not None:
+            x = left + across * level
+            parts.append(f"<line class='level' x1='{x:.1f}' x2='{x:.1f}' y1='{top - 3:.1f}' y2='{y - 1:.1f}'/>")
         y += 16
     label = escape(panel.title, quote=True)
     return f"<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-label='{label}'>{''.join(parts)}</svg>{legend(names)}"

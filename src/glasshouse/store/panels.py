@@ -32,20 +32,30 @@ class Table(Panel):
 
 @dataclasses.dataclass(frozen=True)
 class Curves(Panel):
-    """Lines over a shared x axis: series name -> points (x, y) in the order of x."""
+    """Lines over a shared x axis: series name -> points (x, y) in the order of x.
+
+    `bands` are intervals around a series, (x, low, high); `levels` are values that stay the same, such as chance.
+    """
 
     x: str
     y: str
     series: Mapping[str, Sequence[tuple[float, float]]]
     log_y: bool = False
+    bands: Mapping[str, Sequence[tuple[float, float, float]]] = dataclasses.field(default_factory=dict)
+    levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bars(Panel):
-    """Grouped horizontal bars: group -> series name -> value."""
+    """Grouped horizontal bars: group -> series name -> value.
+
+    `intervals` of some bars are (low, high); `levels` are a value for a group, such as chance, drawn across its bars.
+    """
 
     unit: str
     groups: Mapping[str, Mapping[str, float]]
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] = dataclasses.field(default_factory=dict)
+    levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

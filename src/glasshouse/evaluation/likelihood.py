@@ -1,0 +1,259 @@
+"""How likely a language model finds a continuation after a context: what rank classification is made of.
+
+    log p(c | x) = sum_i log p(c_i | x, c_<i)
+
+Where context and continuation meet, tokens may merge. As lm-evaluation-harness does, white space at the end of the
+context is moved to the continuation, context + continuation and context are encoded, and the continuation's tokens are
+what the whole has after as many tokens as the context has. Deviations: the context is taken from the whole too, so that
+the model reads the text as it would be written; and where a merge leaves the continuation no token of its own, the last
+token of the whole is scored, instead of an error.
+
+A token that the tokenizer itself puts before texts (Llama's <s>) stands before the context, as in the harness.
+A context too long for the model loses tokens on its left, and the number is told; a continuation is never cut. An empty
+context is the end-of-sequence token, which stands before every document.
+
+On our own transformer the continuations of one context share one pass: they lie behind each other in a row, a mask
+keeps them from seeing each other, and each starts at the position after the context. That is exact, and any other
+causal model gets a row for each continuation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glasshouse.language.pretrain import embedding
+from glasshouse.nn.threads import one_thread
+from glasshouse.nn.transformer import Transformer
+
+Ids = tuple[int, ...]
+LOGITS = 1 << 25
+"""Most scores (positions x vocabulary) held at once."""
+
+
+class ScoringError(ValueError):
+    """A request cannot be scored: empty, longer than the model's context, or the model gives no number for it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A continuation to be scored after a context, both as text."""
+
+    context: str
+    continuation: str
+
+
+class Encoded(NamedTuple):
+    """A request in tokens. `cut` tokens were taken off the left of the context; at least one token is left of it."""
+
+    context: Ids
+    continuation: Ids
+    cut: int = 0
+
+
+class Likelihoods(NamedTuple):
+    """Of every request: log p of its continuation in nats, and whether each of its tokens is the likeliest one."""
+
+    log_likelihood: npt.NDArray[np.float64]
+    greedy: npt.NDArray[np.bool_]
+
+
+def encoder(tokenizer: Any) -> Callable[[Sequence[str]], list[list[int]]]:
+    """Texts to token ids with nothing added at their ends, of a `tokenizers` or a `transformers` tokenizer."""
+    if not isinstance(tokenizer, tokenizers.Tokenizer):
+        return lambda texts: [list(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
+    plain = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+    plain.no_padding()
+    plain.no_truncation()
+    return lambda texts: [found.ids for found in plain.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def prefix_of(tokenizer: Any) -> Ids:
+    """The special tokens that a tokenizer puts before every text; of most there are none."""
+    given = tokenizer.encode("a", add_special_tokens=True)
+    ids, plain = list(getattr(given, "ids", given)), encoder(tokenizer)(["a"])[0]
+    return tuple(ids[: ids.index(plain[0])]) if plain and plain[0] in ids else ()
+
+
+def encode_requests(
+    tokenizer: Any, requests: Sequence[Request], *, end_of_sequence: int, context: int
+) -> list[Encoded]:
+    """Requests in tokens, their contexts cut to fit.
+
+    Args:
+        end_of_sequence: the token that stands for an empty context.
+        context: longest input of the model, in tokens.
+
+    Raises:
+        ScoringError: an empty continuation, or one longer than the model's context.
+    """
+    kept = [request.context.rstrip() for request in requests]
+    texts = dict.fromkeys(kept) | dict.fromkeys(request.context + request.continuation for request in requests)
+    ids = dict(zip(texts, encoder(tokenizer)(list(texts)), strict=True))
+    prefix = prefix_of(tokenizer)
+    found = []
+    for request, before in zip(requests, kept, strict=True):
+        whole = ids[request.context + request.continuation]
+        if not request.continuation or not whole:
+            raise ScoringError(f"there is nothing to score after {request.context[-80:]!r}: the continuation is empty")
+        border = min(len(ids[before]), len(whole) - 1)
+        given, continuation = (*prefix, *whole[:border]) or (end_of_sequence,), tuple(whole[border:])
+        room = context - len(continuation) + 1
+        if room < 1:
+            raise ScoringError(
+                f"the continuation {request.continuation[:80]!r} has {len(continuation)} tokens, the model's context "
+                f"is {context}: a continuation is never cut; leave the question out or take a model with more context"
+            )
+        found.append(Encoded(given[-room:], continuation, max(0, len(given) - room)))
+    return found
+
+
+class _Row(NamedTuple):
+    """A context with the continuations that are scored after it, each with the number of its request."""
+
+    context: Ids
+    continuations: list[tuple[int, Ids]]
+
+    @property
+    def length(self) -> int:
+        return len(self.context) + sum(len(ids) - 1 for _, ids in self.continuations)
+
+    @property
+    def shared(self) -> bool:
+        return sum(len(ids) > 1 for _, ids in self.continuations) > 1
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: nn.Module,
+    requests: Sequence[Encoded],
+    *,
+    context: int,
+    batch_tokens: int = 4096,
+    share: bool = True,
+    advance: Callable[[int], object] = lambda _: None,
+) -> Likelihoods:
+    """log p of every continuation.
+
+    Args:
+        model: in evaluation mode; ours, or token ids `[batch, seq]` -> an object with `.logits`.
+        context: longest input of the model, in tokens.
+        batch_tokens: tokens of a forward pass, padding included; the numbers do not depend on it beyond rounding.
+        share: whether continuations of one context may share a pass.
+        advance: told the number of requests scored, for a progress bar.
+
+    Raises:
+        ScoringError: the model gives a number that is not finite.
+    """
+    own = isinstance(model, Transformer)
+    rows = sorted(_rows(requests, context if own and share else 0), key=lambda row: (row.shared, -row.length))
+    if not own:
+        batch_tokens = min(batch_tokens, max(1, LOGITS // embedding(model).num_embeddings))
+    sums, greedy = np.zeros(len(requests)), np.ones(len(requests), np.bool_)
+    with one_thread():
+        while rows:
+            most = max(1, batch_tokens // rows[0].length)
+            chosen = [row for row in rows[:most] if row.shared == rows[0].shared]
+            rows = rows[len(chosen) :]
+            _score(model, chosen, sums, greedy)
+            advance(sum(len(row.continuations) for row in chosen))
+    if not np.isfinite(sums).all():
+        place = int(np.flatnonzero(~np.isfinite(sums))[0])
+        raise ScoringError(
+            f"the model gives request {place} a log-likelihood of {sums[place]}: its weights are damaged"
+        )
+    return Likelihoods(sums, greedy)
+
+
+def _rows(requests: Sequence[Encoded], longest: int) -> list[_Row]:
+    """Requests of the same context together, as long as their row is no longer than `longest`; 0: each by itself."""
+    rows: list[_Row] = []
+    last: dict[Ids, _Row] = {}
+    for number, request in enumerate(requests):
+        row = last.get(request.context)
+        if row is None or row.length + len(request.continuation) - 1 > longest:
+            row = last[request.context] = _Row(request.context, [])
+            rows.append(row)
+        row.continuations.append((number, request.continuation))
+    return rows
+
+
+class _Layout(NamedTuple):
+    """Rows side by side. `at[k]` is the place `(row, position)` whose scores predict `targets[k]` of `requests[k]`."""
+
+    tokens: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    parts: npt.NDArray[np.int64]
+    at: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    requests: npt.NDArray[np.int64]
+
+
+def _layout(rows: Sequence[_Row]) -> _Layout:
+    shape = (len(rows), max(row.length for row in rows))
+    tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    parts = np.full(shape, -1)  # 0: the context, 1, 2, …: the continuations, -1: padding
+    at: list[tuple[int, int]] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    for index, row in enumerate(rows):
+        length = place = len(row.context)
+        tokens[index, :length], positions[index, :length], parts[index, :length] = row.context, np.arange(length), 0
+        for part, (owner, ids) in enumerate(row.continuations, start=1):
+            more = len(ids) - 1
+            span = slice(place, place + more)
+            tokens[index, span], positions[index, span], parts[index, span] = ids[:-1], length + np.arange(more), part
+            at += [(index, length - 1), *((index, place + step) for step in range(more))]
+            targets += ids
+            owners += [owner] * len(ids)
+            place += more
+    return _Layout(tokens, positions, parts, np.array(at), np.array(targets), np.array(owners))
+
+
+def _score(
+    model: nn.Module, rows: Sequence[_Row], sums: npt.NDArray[np.float64], greedy: npt.NDArray[np.bool_]
+) -> None:
+    """Add what a batch of rows gives to the sums of their requests."""
+    device = next(model.parameters()).device
+    layout = _layout(rows)
+    predicted, head = _predictions(model, layout, rows[0].shared, device)
+    step = max(1, LOGITS // (len(head) if head is not None else predicted.shape[-1]))
+    for first in range(0, len(layout.at), step):
+        chosen = slice(first, first + step)
+        index, place = torch.from_numpy(layout.at[chosen].T).to(device)
+        scores = predicted[index, place]
+        logits = (scores if head is None else functional.linear(scores, head)).float()
+        targets = torch.from_numpy(layout.targets[chosen]).to(device)
+        found = torch.gather(logits.log_softmax(-1), 1, targets[:, None])[:, 0].double().cpu().numpy()
+        np.add.at(sums, layout.requests[chosen], found)
+        np.logical_and.at(greedy, layout.requests[chosen], (logits.argmax(-1) == targets).cpu().numpy())
+
+
+def _predictions(
+    model: nn.Module, layout: _Layout, masked: bool, device: torch.device
+) -> tuple[Float[Tensor, "batch seq features"], Tensor | None]:
+    """Hidden states and the output matrix of our transformer; logits and None of another model."""
+    tokens = torch.from_numpy(layout.tokens).to(device)
+    if not isinstance(model, Transformer):
+        return model(tokens).logits, None
+    mask = positions = None
+    if masked:
+        parts = torch.from_numpy(layout.parts).to(device)
+        steps = torch.arange(parts.shape[1], device=device)
+        before = steps[None] <= steps[:, None]
+        visible = (parts[:, None] == 0) | (parts[:, None] == parts[:, :, None])
+        mask = (before & visible)[:, None]
+        positions = torch.from_numpy(layout.positions).to(device)
+    hidden = model(tokens, mask=mask, positions=positions, logits=False).hidden
+    head: Tensor = model.head_weight
+    # Sharded over processes, the matrix is gathered: the scores are wanted outside the module that would do so.
+    return hidden, head.full_tensor() if hasattr(head, "full_tensor") else head
