@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glasshouse.cli.tokens import decontaminate as command
-from glasshouse.data.contamination.decontaminate import Decontamination, NotEmptyError, decontaminate, judge
+from glasshouse.data.contamination.decontaminate import NotEmptyError, decontaminate
 from glasshouse.data.contamination.evaluation_sets import (
     EvaluationItem,
     EvaluationSet,
@@ -26,6 +26,7 @@ from glasshouse.data.contamination.evaluation_sets import (
 )
 from glasshouse.data.contamination.index import EvaluationIndex, Matching
 from glasshouse.data.contamination.index_file import IndexFileError
+from glasshouse.data.contamination.judging import Decontamination, judge
 from glasshouse.data.contamination.paragraphs import ParagraphIndex
 from glasshouse.data.contamination.scanning import scan
 from glasshouse.data.corpus import CorpusDirectory
@@ -297,6 +298,9 @@ def test_damaged_and_forged_indexes_are_refused(saved):
         index = EvaluationIndex.load(path)
     with pytest.raises(FileNotFoundError):
         EvaluationIndex.load(path.with_name("absent"))
+    path.write_bytes(b"GLSEVAL2" + content[8:])
+    with pytest.raises(IndexFileError, match="another version"):
+        EvaluationIndex.load(path)
 
 
 def test_sets_are_read_from_every_form(tmp_path):
@@ -325,6 +329,46 @@ def test_sets_are_read_from_every_form(tmp_path):
     assert (only.name, [item.passages for item in only.items]) == ("n", [("one", "two")])
 
 
+def test_texts_deep_in_a_row_are_passages(tmp_path):
+    """As ARC has its choices, SQuAD its paragraphs, and lm-evaluation-harness its logged samples."""
+    doc = {"question": "Question: Why?", "choices": {"text": ["one", "two"], "label": ["A", "B"]}, "answerKey": "A"}
+    sample = {"doc_id": 3, "doc": doc, "target": "one", "arguments": [["Four shots. Question: Why?", " one"]],
+              "resps": [["what a model said"]], "filtered_resps": ["what a model said"], "acc": 1.0}  # fmt: skip
+    squad = {
+        "title": "T",
+        "paragraphs": [{"context": "Long.", "qas": [{"question": "Who?", "id": "5", "answers": []}]}],
+    }
+    (tmp_path / "a.jsonl").write_text(json.dumps(sample) + "\n" + json.dumps(squad))
+    first, second = read_evaluation_set(str(tmp_path / "a.jsonl")).items
+    assert (first.id, [passage.strip() for passage in first.passages]) == ("3", ["Why?", "one", "two"])
+    assert second.passages == ("T", "Long.", "Who?")
+    only = read_evaluation_set(str(tmp_path / "a.jsonl"), None, ["question"])
+    assert [[passage.strip() for passage in item.passages] for item in only.items] == [["Why?"], ["Who?"]]
+    deep = b'{"a":' * 900 + b'"bottom"' + b"}" * 900
+    (tmp_path / "deep.jsonl").write_bytes(deep)
+    assert read_evaluation_set(str(tmp_path / "deep.jsonl")).items[0].passages == ("bottom",)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz", ".bz2"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.txt"])
+def test_damaged_compression_is_told(tmp_path, name, suffix):
+    import bz2
+    import lzma
+
+    import zstandard
+
+    pack = {".gz": gzip.compress, ".zst": zstandard.compress, ".xz": lzma.compress, ".bz2": bz2.compress}[suffix]
+    rows = b"".join(b'"%d %d"\n' % (n, n**3) for n in range(3000))
+    rows = rows if ".jsonl" in name else b"[" + rows.replace(b"\n", b",\n")[:-2] + b"]"
+    content = pack(rows)
+    (tmp_path / ("good-" + name + suffix)).write_bytes(content)
+    items = read_evaluation_set(str(tmp_path / ("good-" + name + suffix))).items
+    assert len(items) == (1 if ".txt" in name else 3000)
+    (tmp_path / (name + suffix)).write_bytes(content[:-100])
+    with pytest.raises(EvaluationSetError, match=rf"{name}{suffix} is damaged"):
+        read_evaluation_set(str(tmp_path / (name + suffix)))
+
+
 def test_sets_that_cannot_be_read(tmp_path):
     for name, content, message in (
         ("a.jsonl", b'{"text": "x"}\n{oops\n', "a.jsonl, line 2 is not JSON"), ("b.jsonl", b"5\n", "row 1"),
@@ -336,6 +380,8 @@ def test_sets_that_cannot_be_read(tmp_path):
             read_evaluation_set(str(tmp_path / name))
     with pytest.raises(FileNotFoundError):
         read_evaluation_set(str(tmp_path / "absent.jsonl"))
+    with pytest.raises(EvaluationSetError, match="is a directory"):
+        read_evaluation_set(str(tmp_path))
     (tmp_path / "g.jsonl").write_text('{"text": "x"}')
     with pytest.raises(EvaluationSetError, match="two evaluation sets are called 'g'"):
         read_evaluation_sets([str(tmp_path / "g.jsonl")] * 2)
@@ -398,3 +444,9 @@ def test_the_command_with_a_saved_index(tmp_path):
     assert json.loads(first.output) == json.loads(second.output)
     refused = CliRunner().invoke(command, [*base, str(tmp_path / "i"), "--ngram", "5"])
     assert "saved index" in refused.output
+    for against in (["named=" + str(tmp_path / "i")], [str(tmp_path / "i"), "--against", str(tmp_path / "exam.txt")]):
+        with pytest.raises(EvaluationSetError, match="give it alone"):
+            CliRunner().invoke(command, [*base, *against], catch_exceptions=False)
+    (tmp_path / "i").write_bytes(b"GLSEVAL9 of a time to come")
+    with pytest.raises(IndexFileError, match="another version"):
+        CliRunner().invoke(command, [*base, str(tmp_path / "i")], catch_exceptions=False)

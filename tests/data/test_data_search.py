@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glasshouse.data.corpus import CorpusDirectory
 from glasshouse.data.document import Document, Origin, batches
 from glasshouse.data.executor import Threads
+from glasshouse.data.resumption import BusyDirectoryError
 from glasshouse.data.search import building
 from glasshouse.data.search.building import Indexing
 from glasshouse.data.search.corpus_index import CorpusIndex, densest
@@ -277,6 +279,14 @@ def test_an_index_knows_its_corpus(tmp_path):
     with pytest.raises(CorpusChangedError, match="already holds"):
         CorpusIndex.build(changed, tmp_path / "i")
     assert CorpusIndex(tmp_path / "i").count("glass") == 1
+
+
+def test_one_build_at_a_time(tmp_path):
+    corpus = corpus_of(["the glass house"], tmp_path / "corpus")
+    with FileLock(str(tmp_path / "i.partial.lock")), pytest.raises(BusyDirectoryError, match="another run is writing"):
+        CorpusIndex.build(corpus, tmp_path / "i")
+    assert CorpusIndex.build(corpus, tmp_path / "i").count("glass") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "i"]
 
 
 def test_an_unfinished_folder_is_no_index(tmp_path):

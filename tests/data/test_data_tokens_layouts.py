@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +17,9 @@ from glasshouse.data.document import Document, Origin, batches
 from glasshouse.data.tokens.encoder import HuggingFaceEncoder
 from glasshouse.data.tokens.fertility import TOTAL, fertility
 from glasshouse.data.tokens.layouts import LayoutError, export_shards, import_shards
-from glasshouse.data.tokens.shards import TokenShards, write_shards
-from glasshouse.data.tokens.tokenizer import load_tokenizer, train_bpe
+from glasshouse.data.tokens.shards import ShardError, TokenShards, write_shards
+from glasshouse.data.tokens.tokenizer import EndOfSequenceError, TokenizerFileError, load_tokenizer, train_bpe
+from glasshouse.data.tokens.tokenizing import Tokenizing, tokenize_files
 
 TEXTS = [f'Text {i}, "quoted"\n  <|endoftext|> ' + "word " * (i * 7 % 60) + "é漢" * (i % 5) for i in range(60)]
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -231,6 +233,46 @@ def test_the_command(documents, tmp_path, layout):
         assert set(texts_of(shards, load_tokenizer(out / "tokenizer"))) <= set(TEXTS)
     again = CliRunner().invoke(tokenize, arguments)
     assert "not empty" in str(again.exception)
+
+
+def test_an_empty_split_says_what_became_of_the_documents(documents, tmp_path):
+    settings = Tokenizing(tokenizer="train", vocabulary=300)
+    for holdout, message in ((0.999999, "all 60 documents are held out"), (1e-9, "none of 60 documents is held out")):
+        with pytest.raises(ShardError, match=message):
+            tokenize_files([documents], tmp_path / "out", settings.model_copy(update={"holdout": holdout}))
+    tokenize_files([documents], tmp_path / "out", settings)  # the same directory, as nothing was finished there
+    documents.write_text("{broken\n" * 3)
+    given = settings.model_copy(update={"tokenizer": str(tmp_path / "out" / "tokenizer")})
+    with pytest.raises(ShardError, match=r"no documents were given; 3 records could not be read, see .*jsonl") as error:
+        tokenize_files([documents], tmp_path / "bad", given)
+    assert len(Path(str(error.value).split("see ")[1]).read_text().splitlines()) == 3
+
+
+def test_values_that_json_does_not_know_are_null(tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"id": "a", "text": "", "source": "blank"}\n{"id": "b", "text": "a b c d"}\n')
+    arguments = [str(tmp_path / "in.jsonl"), "--tokenizer", "train", "--vocabulary", "258", "--out",
+                 str(tmp_path / "out"), "--fertility", "--json"]  # fmt: skip
+    done = CliRunner().invoke(tokenize, arguments, catch_exceptions=False)
+    rows = json.loads(done.output, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["fertility"]
+    assert (rows[0]["source"], rows[0]["tokens_per_word"]) == ("blank", None)
+
+
+def test_tokenizers_that_cannot_be_used_are_named(documents, tmp_path):
+    pytest.importorskip("sentencepiece")
+    (tmp_path / "empty.model").write_bytes(b"")
+    (tmp_path / "bad.model").write_bytes(b"hello")
+    (tmp_path / "bad.json").write_text("{}")
+    tokenizer = train_bpe(TEXTS, 300, special=["<end>", "<pad>"])
+    tokenizer.save(str(tmp_path / "end.json"))
+    for name, kind, message in (
+        ("empty.model", TokenizerFileError, "it is empty"), ("bad.model", TokenizerFileError, "cannot be read"),
+        ("bad.json", TokenizerFileError, "not a Hugging Face"), ("no.model", FileNotFoundError, "there is no"),
+        ("end.json", EndOfSequenceError, "no token '<|endoftext|>'"),
+    ):  # fmt: skip
+        with pytest.raises(kind, match=re.escape(name)) as error:
+            tokenize_files([documents], tmp_path / "out", Tokenizing(tokenizer=str(tmp_path / name)))
+        assert message in str(error.value)
+        assert not (tmp_path / "out").exists()
 
 
 def test_the_command_with_sentencepiece(documents, tmp_path):

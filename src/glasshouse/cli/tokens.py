@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import READS, executor_of, existing_path, names_files, on_workers
+from glasshouse.cli.corpus import shown
+from glasshouse.cli.options import READS, executor_of, existing_path, json_line, names_files, on_workers, printable
 
+if TYPE_CHECKING:
+    from glasshouse.data.sources.inputs import InputShard
+
+OUT = click.option("--out", required=True, metavar="DIR", type=click.Path(file_okay=False),
+                   help="A new or empty directory.")  # fmt: skip
+SHARD_BYTES = click.option("--shard-bytes", type=click.IntRange(min=1), metavar="N",
+                           help="Work on files that can be cut in pieces of about this size.")  # fmt: skip
 LAYOUTS = ("glasshouse", "olmo", "megatron", "nanogpt")
 
 
@@ -17,29 +24,38 @@ LAYOUTS = ("glasshouse", "olmo", "megatron", "nanogpt")
 @click.option("--tokenizer", required=True, metavar="FILE|train|train-sentencepiece",
               help="A tokenizer.json (or its folder), a SentencePiece .model, or train one here.")  # fmt: skip
 @click.option("--vocabulary", default=32_768, show_default=True, help="Tokens of a tokenizer that is trained.")
-@click.option("--out", required=True, metavar="DIR", help="A new or empty directory.")
+@OUT
 @click.option("--layout", type=click.Choice(LAYOUTS), default="glasshouse", show_default=True,
               help="Whose files: ours, OLMo's, Megatron's, nanoGPT's (and litGPT's).")  # fmt: skip
 @click.option("--holdout", default=0.0, show_default=True, help="Share of the documents to hold out, by their id.")
 @click.option("--seed", default=0, show_default=True, help="Of the holdout and the tokenizer's sample.")
+@SHARD_BYTES
 @on_workers
 @click.option("--fertility", is_flag=True, help="Also print tokens per word and byte of every source.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 @READS
 def tokenize(
     paths: tuple[str, ...], tokenizer: str, vocabulary: int, out: str, layout: str, holdout: float, seed: int,
-    workers: int | None, on_ray: bool, ray_address: str | None, fertility: bool, as_json: bool, location: str,
+    shard_bytes: int | None, workers: int | None, on_ray: bool, ray_address: str | None, fertility: bool,
+    as_json: bool, location: str,
 ) -> None:  # fmt: skip
-    """Tokenize documents: PATHS are files, directories, patterns, or corpora (directories, artifacts)."""
+    """Tokenize documents: PATHS are files, directories, patterns, or corpora (directories, artifacts).
+
+    The result is the same with any number of workers, on Ray, and after a kill: a killed run goes on where it stopped.
+    """
+    import orjson
+
     from glasshouse.data.tokens.tokenizing import Tokenizing, tokenize_files
 
     settings = Tokenizing(
         tokenizer=tokenizer, vocabulary=vocabulary, layout=layout, holdout=holdout, seed=seed, fertility=fertility
     )
-    with executor_of(workers, on_ray, ray_address) as executor:
-        summary = tokenize_files(inputs_of(location, paths), out, settings, executor=executor)
+    shards = planned(location, paths, shard_bytes)
+    with executor_of(workers, on_ray, ray_address) as executor, shown("tokenising", shards, as_json) as progress:
+        summary = tokenize_files(shards, out, settings, executor=executor, progress=progress)
     if as_json:
-        click.echo(json.dumps(summary.model_dump(), ensure_ascii=False))
+        # JSON knows no infinity, which is what tokens per word are without words.
+        click.echo(json_line(orjson.loads(orjson.dumps(summary.model_dump()))))
         return
     for split, tokens in summary.tokens.items():
         click.echo(f"{split:<8} {tokens:>14,} tokens  {summary.documents[split]:>10,} documents")
@@ -47,16 +63,15 @@ def tokenize(
     if summary.quarantined:
         click.echo(f"{summary.quarantined:,} records could not be read: see {out}/quarantine.jsonl")
     for row in summary.fertility:
-        click.echo(
-            f"{row['source']:<24} {row['tokens_per_word']:>6.2f} tokens/word {row['tokens_per_byte']:>6.3f} /byte"
-        )
+        source = printable(row["source"])
+        click.echo(f"{source:<24} {row['tokens_per_word']:>6.2f} tokens/word {row['tokens_per_byte']:>6.3f} /byte")
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--against", multiple=True, required=True, metavar="[NAME=]FILE",
               help="An evaluation set (JSON Lines, JSON, Parquet, text), or one saved index; repeatable.")  # fmt: skip
-@click.option("--out", required=True, metavar="DIR", help="A new or empty directory.")
+@OUT
 @click.option("--report-only", is_flag=True, help="Write the report and the hits, but no documents.")
 @click.option("--action", type=click.Choice(["document", "span"]), default="document", show_default=True,
               help="Remove whole documents, or cut what was found.")  # fmt: skip
@@ -66,28 +81,34 @@ def tokenize(
 @click.option("--dialect", type=click.Choice(["ngram", "dolma"]), default="ngram", show_default=True,
               help="dolma: whole paragraphs of more than 13 words.")  # fmt: skip
 @click.option("--save-index", metavar="FILE", help="Keep the index, to be given as --against later.")
+@SHARD_BYTES
 @on_workers
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @READS
 def decontaminate(
     paths: tuple[str, ...], against: tuple[str, ...], out: str, report_only: bool, action: str, ngram: int,
     threshold: float, fields: tuple[str, ...], dialect: str, save_index: str | None,
-    workers: int | None, on_ray: bool, ray_address: str | None, as_json: bool, location: str,
+    shard_bytes: int | None, workers: int | None, on_ray: bool, ray_address: str | None, as_json: bool, location: str,
 ) -> None:  # fmt: skip
-    """Find evaluation items in documents, and remove or report them: PATHS as for `tokenize`."""
-    from glasshouse.data.contamination.decontaminate import Decontamination
+    """Find evaluation items in documents, and remove or report them: PATHS as for `tokenize`.
+
+    A killed run goes on where it stopped.
+    """
     from glasshouse.data.contamination.decontaminate import decontaminate as run
+    from glasshouse.data.contamination.judging import Decontamination
 
     settings: dict[str, Any] = {"threshold": threshold, "action": "report" if report_only else action}
     index = index_of(against, fields, ngram, dialect, save_index)
-    with executor_of(workers, on_ray, ray_address) as executor:
-        report = run(inputs_of(location, paths), index, out, Decontamination(**settings), executor=executor)
+    shards = planned(location, paths, shard_bytes)
+    with executor_of(workers, on_ray, ray_address) as executor, shown("searching", shards, as_json) as progress:
+        report = run(shards, index, out, Decontamination(**settings), executor=executor, progress=progress)
     if as_json:
-        click.echo(json.dumps(report.model_dump(), ensure_ascii=False))
+        click.echo(json_line(report.model_dump()))
         return
     for one in report.sets:
+        name = printable(one.name)
         click.echo(
-            f"{one.name:<24} {one.contaminated:>6,} of {one.searched:,} items contaminated, {one.touched:,} touched, "
+            f"{name:<24} {one.contaminated:>6,} of {one.searched:,} items contaminated, {one.touched:,} touched, "
             f"{one.short_found:,} of {one.short:,} short ones found, {one.too_short:,} too short"
         )
     done = "reported only" if report_only else f"{report.removed:,} removed, {report.cut:,} cut"
@@ -115,6 +136,9 @@ def index_of(against: tuple[str, ...], fields: tuple[str, ...], ngram: int, dial
     return index
 
 
-def inputs_of(location: str, paths: tuple[str, ...]) -> list[str]:
-    """Paths as they are; what is neither a path, a pattern nor a URL is an artifact of the store."""
-    return [path if names_files(path) else existing_path(location, path) for path in paths]
+def planned(location: str, paths: tuple[str, ...], shard_bytes: int | None) -> list[InputShard]:
+    """The shards of PATHS; what is neither a path, a pattern nor a URL is an artifact of the store."""
+    from glasshouse.data.sources.inputs import plan_inputs
+
+    named = [path if names_files(path) else existing_path(location, path) for path in paths]
+    return plan_inputs(named, shard_bytes=shard_bytes)

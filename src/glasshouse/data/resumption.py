@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -59,6 +60,22 @@ def claimed(home: Path, work: Path, inputs: Iterable[str] = ()) -> Iterator[None
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+def is_new_or_unfinished(home: Path, work: Path, results: Collection[str], parts: Collection[str]) -> bool:
+    """Whether a directory holds nothing, or nothing but what a killed run of the same kind left.
+
+    Args:
+        home: where results are written.
+        work: the folder in it where unfinished work is kept; a finished result has none.
+        results: patterns of the names of results, which a killed run may have moved into place.
+        parts: names of what is kept in `work`.
+    """
+    kept = {path.name for path in work.iterdir()} if work.is_dir() else set()
+    inside = {path.name for path in home.iterdir()} - {work.name, f"{work.name}.lock"}
+    if not kept:
+        return not inside and (work.is_dir() or not work.exists())
+    return kept <= set(parts) and all(any(fnmatch(name, pattern) for pattern in results) for name in inside)
 
 
 def run_resumable(

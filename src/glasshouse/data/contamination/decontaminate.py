@@ -6,242 +6,202 @@ The output directory is a corpus again (`data/corpus.py`), with `hits-*.parquet`
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, cast
 
-import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from glasshouse.data.contamination.index import EvaluationIndex
+from glasshouse.data.contamination.judging import FOUND, Decontamination, Judged, judge
 from glasshouse.data.contamination.paragraphs import ParagraphIndex
 from glasshouse.data.contamination.report import Report, report_of, write_report
-from glasshouse.data.contamination.scanning import HITS, scan
 from glasshouse.data.curation.judging import REMOVED
-from glasshouse.data.document import DOCUMENT, strings
-from glasshouse.data.executor import Executor, Threads
+from glasshouse.data.document import DOCUMENT, strings, text_buffers
+from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
 from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.resumption import claimed, is_new_or_unfinished, run_resumable, work_key
 from glasshouse.data.sources.inputs import InputShard, plan_inputs
 from glasshouse.data.writing import disk_errors_named, parquet_options
-from glasshouse.store.configuration import Config
+from glasshouse.store.configuration import canonical
+from glasshouse.store.source_code import code_fingerprint
 
-STAGE = "decontamination"
-EXCERPT = 200
-FOUND: pa.Schema = HITS.append(pa.field("contaminated", pa.bool_())).append(pa.field("excerpt", pa.string()))
-"""Columns of `hits-*.parquet`: `scanning.HITS` (`row` counts through the input file), the verdict and the text found.
-"""
+WORK, SCANNED, QUARANTINE = "work", "scanned", "quarantine.jsonl"
+_RESULTS = ("documents-*.parquet", "hits-*.parquet", "removed-*.parquet", QUARANTINE, "contamination.*")
 
 
 class NotEmptyError(FileExistsError):
     """The output directory holds something already."""
 
 
-class Decontamination(Config):
-    """What happens to a document that holds evaluation items.
-
-    Attributes:
-        threshold: overlap from which an item counts as contaminated (`scanning.HITS`).
-        action: remove the whole `document`, cut the `span`s, or only `report`.
-        short_items: whether items found as a whole (fewer words than an n-gram) count for the action, or are reported.
-        report_from: hits of less overlap are not listed.
-    """
-
-    threshold: float = Field(default=0.5, gt=0.0, le=1.0)
-    action: Literal["document", "span", "report"] = "document"
-    short_items: Literal["report", "act"] = "report"
-    report_from: float = Field(default=0.1, ge=0.0, le=1.0)
-
-
-class Judged(NamedTuple):
-    """A batch after the verdict.
-
-    Attributes:
-        documents: what is kept, with contaminated spans cut.
-        hits: `FOUND`.
-        removed: `REMOVED`.
-    """
-
-    documents: pa.RecordBatch
-    hits: pa.Table
-    removed: pa.Table
-
-
-def judge(
-    batch: pa.RecordBatch, index: EvaluationIndex | ParagraphIndex, settings: Decontamination, first_row: int = 0
-) -> Judged:
-    """Scans a batch and applies the policy: a pure function.
-
-    Args:
-        first_row: the batch's first row in its file, added to `row`.
-    """
-    # The verdict must not depend on what is listed.
-    lowest = min(settings.report_from, settings.threshold)
-    found = index.scan(batch) if isinstance(index, ParagraphIndex) else scan(batch, index, lowest)
-    overlap = found.column("overlap").to_numpy()
-    short = np.asarray(found.column("short").to_pylist(), dtype=np.bool_)
-    contaminated = overlap >= settings.threshold
-    acted = contaminated & (~short | (settings.short_items == "act"))
-    rows: list[dict[str, Any]] = found.to_pylist()
-    texts = batch.column("text")
-    excerpts = [_excerpt(str(texts[row["row"]]), row["spans"]) for row in rows]
-    hits = found.append_column("contaminated", pa.array(contaminated)).append_column(
-        "excerpt", pa.array(excerpts, pa.string())
-    )
-    hits = hits.set_column(0, "row", pa.array(found.column("row").to_numpy() + first_row, pa.int64())).cast(FOUND)
-    documents, gone = batch, set[int]()
-    if settings.action == "document":
-        gone = {row["row"] for row, act in zip(rows, acted, strict=True) if act}
-    elif settings.action == "span" and acted.any():
-        documents, gone = _cut(batch, [row for row, act in zip(rows, acted, strict=True) if act])
-    removed = [
-        {"id": row["id"], "source": row["source"], "stage": STAGE, "rule": row["set"], "value": row["overlap"],
-         "threshold": settings.threshold, "duplicate_of": None, "excerpt": excerpt}
-        for row, excerpt, act in zip(rows, excerpts, acted, strict=True) if act and row["row"] in gone
-    ]  # fmt: skip
-    kept = pa.array([row for row in range(batch.num_rows) if row not in gone], pa.int64())
-    return Judged(documents.take(kept) if gone else documents, hits, pa.Table.from_pylist(removed, REMOVED))
-
-
 def decontaminate(
-    inputs: Sequence[str | Path],
+    inputs: Sequence[str | Path] | Sequence[InputShard],
     index: EvaluationIndex | ParagraphIndex,
     directory: str | Path,
     settings: Decontamination | None = None,
     *,
     executor: Executor | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Scans files of documents or curated corpora, and writes what is left with a report.
 
-    The files are the same for any number of workers. A directory that an interrupted run left is replaced.
+    Files are worked on side by side; a killed run goes on with those that are not done. The results are the same for
+    any number of workers, on threads or on Ray, and after a kill.
 
     Args:
-        inputs: files, directories, patterns, or directories of curated corpora.
-        directory: new or empty.
+        inputs: files, directories, patterns or directories of curated corpora; or shards from `plan_inputs`.
+        index: what to look for.
+        directory: empty or new, or where a killed run stopped.
+        settings: what happens to what is found.
+        executor: where the files are scanned; one thread by default.
+        progress: called with bytes of text as they are scanned.
 
     Raises:
-        NotEmptyError: `directory` holds something already.
+        NotEmptyError: `directory` holds something else.
         FileNotFoundError: an input that does not exist.
+        BusyDirectoryError, OwnInputError: another run writes there; an input lies there.
         DiskFullError: naming the file.
     """
-    settings = settings or Decontamination()
-    home = Path(directory)
-    if home.is_dir() and any(home.iterdir()):
-        raise NotEmptyError(f"{home} is not empty: write into a new directory")
-    partial = home.with_name(home.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    shards = plan_inputs(inputs)
-    partial.mkdir(parents=True)
-    work = _Work(index, settings, str(partial))
-    done = list((executor or Threads()).map(work, list(enumerate(shards))))
-    _write_quarantine(partial / "quarantine.jsonl", done)
-    report = report_of(index, settings.model_dump(), done)
-    write_report(report, partial)
-    if home.exists():
-        home.rmdir()
-    partial.replace(home)
+    settings, executor = settings or Decontamination(), executor or Threads()
+    home = Path(directory).resolve()
+    work = home / WORK
+    shards = [entry for entry in inputs if isinstance(entry, InputShard)] or plan_inputs(
+        cast("Sequence[str | Path]", inputs)
+    )
+    with claimed(home, work, [shard.path for shard in shards]):
+        if not is_new_or_unfinished(home, work, _RESULTS, [SCANNED]):
+            raise NotEmptyError(
+                f"{home} is not empty, and holds no unfinished run of decontaminate: write into a new directory"
+            )
+        here = not isinstance(executor, RayTasks)  # a task elsewhere cannot move a bar here
+        inner = max(1, executor.workers // len(shards)) if here else 1
+        function = ScanFile(index, settings, inner, progress if here else None)
+        what = (index.fingerprint, canonical(settings), code_fingerprint(ScanFile))
+        tasks = [(work_key(what, shard.fingerprint()), shard) for shard in shards]
+        done = [ShardResult(**said) for said in run_resumable(function, tasks, work / SCANNED, executor)]
+        report = report_of(index, settings.model_dump(), done)
+        _into_place(home, [work / SCANNED / f"{number:05d}" for number in range(len(shards))], files_of(settings))
+        write_report(report, home)
+        shutil.rmtree(work)
     return report
+
+
+def _into_place(home: Path, folders: Sequence[Path], names: Iterable[str]) -> None:
+    """Moves what the files gave into the directory; a run that was killed here goes on here."""
+    final = set()
+    for number, folder in enumerate(folders):
+        for name in names:
+            target = home / f"{name}-{number:05d}.parquet"
+            if (folder / f"{name}.parquet").exists():
+                (folder / f"{name}.parquet").rename(target)
+            final.add(target)
+    for pattern in _RESULTS[:3]:
+        for left_over in set(home.glob(pattern)) - final:
+            left_over.unlink()  # of a killed run over other files
+    path = home / QUARANTINE
+    with disk_errors_named(path):
+        path.write_bytes(b"".join((folder / QUARANTINE).read_bytes() for folder in folders))
+
+
+def files_of(settings: Decontamination) -> dict[str, pa.Schema]:
+    """The files that one file of input gives, by name."""
+    writes = {"hits": FOUND, "removed": REMOVED}
+    return writes if settings.action == "report" else writes | {"documents": DOCUMENT}
 
 
 @dataclass
 class ShardResult:
-    """What one input file gave: counts, and per item the highest overlap, documents and an example."""
+    """What one input file gave: counts, and per set and item the highest overlap, documents and an example."""
 
     seen: int = 0
     kept: int = 0
     removed: int = 0
     cut: int = 0
     text_bytes: int = 0
-    records: list[dict[str, Any]] = field(default_factory=list)
-    items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    quarantined: int = 0
+    items: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def add(self, batch: pa.RecordBatch, judged: Judged, cuts: bool) -> None:
+        """Counts a batch and what came of it; `cuts`: whether spans may have been cut."""
+        self.seen += batch.num_rows
+        self.kept += judged.documents.num_rows
+        self.removed += batch.num_rows - judged.documents.num_rows
+        self.text_bytes += _text_size(batch)
+        if cuts and judged.documents is not batch:
+            before = dict(zip(strings(batch, "id"), strings(batch, "text"), strict=True))
+            after = zip(strings(judged.documents, "id"), strings(judged.documents, "text"), strict=True)
+            self.cut += sum(before[identifier] != text for identifier, text in after)
+        for row in judged.hits.to_pylist():
+            found = self.items.setdefault(row["set"], {})
+            entry = found.setdefault(row["item"], {"overlap": -1.0, "documents": 0, "short": row["short"]})
+            entry["documents"] += row["contaminated"]
+            if row["overlap"] > entry["overlap"]:
+                names = ("overlap", "item_ngrams", "document_ngrams", "id", "source", "excerpt", "contaminated")
+                entry |= {name: row[name] for name in names}
 
 
 @dataclass(frozen=True)
-class _Work:
-    """Scans one input file: what runs on the workers."""
+class ScanFile:
+    """Scans one input file into a folder: what runs on the workers, with several threads where files are few."""
 
     index: EvaluationIndex | ParagraphIndex
     settings: Decontamination
-    directory: str
+    workers: int
+    progress: Callable[[int], None] | None
 
-    def __call__(self, numbered: tuple[int, InputShard]) -> ShardResult:
-        number, shard = numbered
-        home, result = Path(self.directory), ShardResult()
-        quarantine = Quarantine()
-        writes = {"hits": FOUND, "removed": REMOVED}
-        if self.settings.action != "report":
-            writes["documents"] = DOCUMENT
-        files = {name: home / f"{name}-{number:05d}.parquet" for name in writes}
-        writers = {
-            name: pq.ParquetWriter(path, writes[name], **parquet_options(writes[name])) for name, path in files.items()
-        }
-        try:
-            for judged in self._judged(shard, quarantine, result):
-                for name, writer in writers.items():
-                    rows = getattr(judged, name)
-                    if rows.num_rows:
-                        with disk_errors_named(files[name]):
-                            writer.write_table(pa.Table.from_batches([rows]) if name == "documents" else rows)
-        finally:
-            for name, writer in writers.items():
-                with disk_errors_named(files[name]):
-                    writer.close()
-        result.records = quarantine.records
-        return result
+    def __call__(self, shard: InputShard, folder: Path) -> dict[str, Any]:
+        result, cuts = ShardResult(), self.settings.action == "span"
+        with (
+            Quarantine(folder / QUARANTINE) as quarantine,
+            _writers(folder, files_of(self.settings)) as write,
+        ):
+            numbered = _numbered(shard.batches(quarantine))
+            for batch, judged in map_shards(self._judged, numbered, self.workers):
+                write(judged)
+                result.add(batch, judged, cuts)
+                if self.progress is not None:
+                    self.progress(_text_size(batch))
+        result.quarantined = quarantine.rows_quarantined
+        return asdict(result)
 
-    def _judged(self, shard: InputShard, quarantine: Quarantine, result: ShardResult) -> Iterator[Judged]:
-        for batch in shard.batches(quarantine):
-            judged = judge(batch, self.index, self.settings, result.seen)
-            result.seen += batch.num_rows
-            result.kept += judged.documents.num_rows
-            result.removed += batch.num_rows - judged.documents.num_rows
-            result.text_bytes += sum(len(text.encode()) for text in strings(batch, "text"))
-            if self.settings.action == "span":
-                before = dict(zip(strings(batch, "id"), strings(batch, "text"), strict=True))
-                after = zip(strings(judged.documents, "id"), strings(judged.documents, "text"), strict=True)
-                result.cut += sum(before[identifier] != text for identifier, text in after)
-            _tally(result, judged.hits)
-            yield judged
+    def _judged(self, numbered: tuple[int, pa.RecordBatch]) -> tuple[pa.RecordBatch, Judged]:
+        first_row, batch = numbered
+        return batch, judge(batch, self.index, self.settings, first_row)
 
 
-def _tally(result: ShardResult, hits: pa.Table) -> None:
-    for row in hits.to_pylist():
-        entry = result.items.setdefault(
-            (row["set"], row["item"]), {"overlap": -1.0, "documents": 0, "short": row["short"]}
-        )
-        entry["documents"] += row["contaminated"]
-        if row["overlap"] > entry["overlap"]:
-            names = ("overlap", "item_ngrams", "document_ngrams", "id", "source", "excerpt", "contaminated")
-            entry |= {name: row[name] for name in names}
+def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches, each with the number of its first row."""
+    first_row = 0
+    for batch in batches:
+        yield first_row, batch
+        first_row += batch.num_rows
 
 
-def _cut(batch: pa.RecordBatch, rows: list[dict[str, Any]]) -> tuple[pa.RecordBatch, set[int]]:
-    """The batch without the spans of these hits, and the rows of which nothing is left."""
-    texts, gone = strings(batch, "text"), set()
-    spans: dict[int, list[tuple[int, int]]] = {}
-    for row in rows:
-        spans.setdefault(row["row"], []).extend((span["start"], span["end"]) for span in row["spans"])
-    for row_number, found in spans.items():
-        text, kept, at = texts[row_number], [], 0
-        for start, end in sorted(found):
-            kept.append(text[at : max(start, at)])
-            at = max(at, end)
-        texts[row_number] = "".join([*kept, text[at:]])
-        if not texts[row_number].strip():
-            gone.add(row_number)
-    place = batch.schema.get_field_index("text")
-    return batch.set_column(place, batch.schema.field(place), pa.array(texts, pa.large_string())), gone
+@contextlib.contextmanager
+def _writers(folder: Path, files: dict[str, pa.Schema]) -> Iterator[Callable[[Judged], None]]:
+    """Writes the parts of what was judged, each into its Parquet file."""
+    paths = {name: folder / f"{name}.parquet" for name in files}
+    writers = {name: pq.ParquetWriter(paths[name], schema, **parquet_options(schema)) for name, schema in files.items()}
+
+    def write(judged: Judged) -> None:
+        for name, writer in writers.items():
+            rows = getattr(judged, name)
+            if rows.num_rows:
+                with disk_errors_named(paths[name]):
+                    writer.write_table(pa.Table.from_batches([rows]) if name == "documents" else rows)
+
+    try:
+        yield write
+    finally:
+        for name, writer in writers.items():
+            with disk_errors_named(paths[name]):
+                writer.close()
 
 
-def _excerpt(text: str, spans: list[dict[str, Any]]) -> str:
-    return text[spans[0]["start"] : spans[0]["end"]][:EXCERPT] if spans else ""
-
-
-def _write_quarantine(path: Path, results: Sequence[ShardResult]) -> None:
-    with disk_errors_named(path):
-        path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for result in results for record in result.records))
+def _text_size(batch: pa.RecordBatch) -> int:
+    offsets, _ = text_buffers(batch)
+    return int(offsets[-1] - offsets[0])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
 import orjson
 import pyarrow.parquet as pq
 
+from glasshouse.data.sources.lines import UNREADABLE, DamageError, zstd_blocks
+
 _NOT_TEXT = frozenset({
     "id", "idx", "doc_id", "native_id", "task_name", "label", "gold", "request_type", "source", "url", "split",
     "answerkey", "metadata", "added", "created", "version", "target", "doc_hash", "prompt_hash", "target_hash",
     "filter", "category",
 })  # fmt: skip
-_NESTED = ("doc", "request")
+INDEX_MAGIC = b"GLSEVAL"
+"""How the file of an evaluation index begins, before the digit of its version (`index_file.py`)."""
 # What a prompt puts around a question; a leaked question comes without it.
 _TEMPLATE = re.compile(r"\A\s*(?:Question|Q)\s*:|(?:Answer|A)\s*:\s*\Z")
 _SUFFIX = re.compile(r"(\.jsonl?|\.parquet|\.txt|\.md)?(\.gz|\.zst|\.xz|\.bz2)?$")
@@ -43,12 +48,12 @@ def read_evaluation_set(path: str, name: str | None = None, fields: Sequence[str
     """Reads one set from a file or an fsspec URL.
 
     JSON rows (`.jsonl`, `.json` with a list, optionally `.gz`, `.zst`) and Parquet rows are items; all their texts are
-    passages: strings and lists of strings, also inside `doc` (lm-evaluation-harness, OLMo's in-loop tasks; its rows of
-    the same `doc_id` are one item). Plain text: items are separated by blank lines.
+    passages, also inside objects and lists. Of a row with a `doc` (lm-evaluation-harness, OLMo's in-loop tasks) only
+    that is read, and rows of the same `doc_id` are one item. Plain text: items are separated by blank lines.
 
     Args:
         name: of the set; the file's by default.
-        fields: take these fields only.
+        fields: take these fields only, wherever in the row they are.
 
     Raises:
         FileNotFoundError: no such file.
@@ -98,36 +103,55 @@ def _identifier(row: dict[str, Any], number: int) -> str:
 
 
 def _passages(row: dict[str, Any], fields: Sequence[str] | None) -> Iterator[str]:
-    for key, value in row.items():
-        if key in _NESTED and isinstance(value, dict) and (fields is None or key not in fields):
-            # A request repeats what `doc` says, with the prompt around it.
-            if key == "doc" or "doc" not in row:
-                yield from _passages(value, fields)
-        elif key in fields if fields is not None else key.lower() not in _NOT_TEXT:
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and text.strip():
-                    yield _TEMPLATE.sub("", text)
+    """All texts of a row, however deep, in order. Where there is a `doc`, the row around it says the same with a prompt
+    around, or is what a model answered.
+    """
+    inside = isinstance(row.get("doc"), dict) and not (fields and set(fields) & row.keys())
+    waiting: list[tuple[Any, bool]] = [(row["doc"] if inside else row, fields is None)]  # and whether it is wanted
+    while waiting:
+        value, wanted = waiting.pop()
+        if isinstance(value, str) and wanted and value.strip():
+            yield _TEMPLATE.sub("", value)
+        elif isinstance(value, list):
+            waiting += [(item, wanted) for item in reversed(value)]
+        elif isinstance(value, dict):
+            for key, item in reversed(value.items()):
+                if fields is None and key.lower() in _NOT_TEXT:
+                    continue
+                waiting.append((item, wanted or (fields is not None and key in fields)))
 
 
 def _rows(path: str) -> Iterator[Any]:
     if path.endswith(".parquet"):
-        with fsspec.open(path, "rb") as file:
-            try:
-                yield from pq.read_table(file).to_pylist()
-            except (OSError, ValueError) as error:
-                raise EvaluationSetError(f"{path} is not a Parquet file: {error}") from error
-        return
-    with fsspec.open(path, "rb", compression="infer") as file:
-        if re.search(r"\.json(\.\w+)?$", path):
-            rows = _parsed(file.read(), path, "")
-            yield from rows if isinstance(rows, list) else [rows]
-            return
         try:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _parsed(line, path, f", line {number}")
-        except (OSError, EOFError) as error:
-            raise EvaluationSetError(f"{path} is damaged: {error}") from error
+            yield from pq.read_table(io.BytesIO(_content(path))).to_pylist()
+        except (OSError, ValueError) as error:
+            raise EvaluationSetError(f"{path} is not a Parquet file: {error}") from error
+        return
+    content = _content(path)
+    if content.startswith(INDEX_MAGIC):
+        raise EvaluationSetError(f"{path} is a saved index: give it alone, without a name and other sets")
+    if re.search(r"\.json(\.\w+)?$", path):
+        rows = _parsed(content, path, "")
+        yield from rows if isinstance(rows, list) else [rows]
+        return
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        if line.strip():
+            yield _parsed(line, path, f", line {number}")
+
+
+def _content(path: str) -> bytes:
+    """The bytes of a file, decompressed; evaluation sets are small. Raises `EvaluationSetError` for damage."""
+    if Path(path).is_dir():
+        raise EvaluationSetError(f"{path} is a directory: give a file of evaluation items")
+    packed = path.endswith(".zst")
+    try:
+        with fsspec.open(path, "rb", compression=None if packed else "infer") as file:
+            return b"".join(zstd_blocks(file)) if packed else bytes(file.read())
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (*UNREADABLE, DamageError) as error:
+        raise EvaluationSetError(f"{path} is damaged: {error}") from error
 
 
 def _parsed(content: bytes, path: str, where: str) -> Any:
@@ -138,11 +162,10 @@ def _parsed(content: bytes, path: str, where: str) -> Any:
 
 
 def _text_items(path: str) -> Iterator[tuple[str, list[str]]]:
-    with fsspec.open(path, "rt", compression="infer", encoding="utf-8") as file:
-        try:
-            text = file.read()
-        except UnicodeDecodeError as error:
-            raise EvaluationSetError(f"{path} is not UTF-8: {error}") from error
-    for number, block in enumerate(re.split(r"\n\s*\n", text), start=1):
+    try:
+        text = _content(path).decode()
+    except UnicodeDecodeError as error:
+        raise EvaluationSetError(f"{path} is not UTF-8: {error}") from error
+    for number, block in enumerate(re.split(r"\r?\n\s*\n", text), start=1):
         if block.strip():
             yield str(number), [block]

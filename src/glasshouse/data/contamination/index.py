@@ -7,6 +7,8 @@ would be found everywhere and are only counted. An index is never changed by a s
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from pydantic import Field
 
 from glasshouse.data.contamination.evaluation_sets import EvaluationSet, EvaluationSetError
@@ -98,7 +101,7 @@ class EvaluationIndex:
         if not len(starts):
             raise EvaluationSetError(
                 f"no item of {', '.join(one.name for one in sets) or 'no sets'} has {matching.shortest} words or more: "
-                "lower `shortest`"
+                "lower `ngram` (--ngram), or `shortest`"
             )
         keys = np.empty(len(starts), np.uint64)
         words.gram_keys(passages.hashes, starts, sizes, matching.mask, keys)
@@ -133,6 +136,14 @@ class EvaluationIndex:
     def searched_for(self) -> str:
         """What is looked for, in words."""
         return f"n-grams of {self.matching.ngram} words"
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Says what is looked for: equal for equal indexes."""
+        digest = hashlib.sha256(orjson.dumps([self.matching.model_dump(), self.sets, self.item_ids]))
+        for name in self.ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).data)
+        return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Writes the index to one file (`index_file.py`); equal indexes give equal bytes."""

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import orjson
 
+from glasshouse.data.contamination.evaluation_sets import INDEX_MAGIC
 from glasshouse.data.writing import disk_errors_named
 
-MAGIC = b"GLSEVAL1"
+MAGIC = INDEX_MAGIC + b"1"
 _ALIGNMENT, _DIGEST = 64, 32
 _CHUNK = 1 << 20
 
@@ -39,6 +40,7 @@ def write_index_file(path: Path, header: dict[str, Any], arrays: dict[str, Any])
     content = orjson.dumps(header | {"arrays": places})
     digest = hashlib.sha256()
     partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors_named(path), partial.open("wb") as file:
         for position, block in [
             (0, MAGIC + len(content).to_bytes(8, "little") + content),
@@ -53,9 +55,9 @@ def write_index_file(path: Path, header: dict[str, Any], arrays: dict[str, Any])
 
 
 def has_magic(path: Path) -> bool:
-    """Whether a file begins as an index does."""
+    """Whether a file begins as an index of any version does."""
     with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+        return file.read(len(INDEX_MAGIC)) == INDEX_MAGIC
 
 
 def read_index_file(path: Path, types: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -66,7 +68,9 @@ def read_index_file(path: Path, types: dict[str, str]) -> tuple[dict[str, Any], 
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
+        if (found := file.read(len(MAGIC))) != MAGIC:
+            if found.startswith(INDEX_MAGIC):
+                raise IndexFileError(f"{path} is an index of another version of Glasshouse: build it again")
             raise IndexFileError(f"{path} is not an evaluation index: it does not begin with {MAGIC.decode()}")
         file.seek(0)
         digest, left = hashlib.sha256(), size - _DIGEST

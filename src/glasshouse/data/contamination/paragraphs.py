@@ -7,6 +7,7 @@ digits and marks (`words.py`) in place of UAX #29's, which differ at apostrophes
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import Field
 from glasshouse.data.contamination.evaluation_sets import EvaluationSet, EvaluationSetError
 from glasshouse.data.contamination.scanning import HITS
 from glasshouse.data.document import strings
+from glasshouse.data.resumption import work_key
 from glasshouse.store.configuration import Config
 
 
@@ -56,6 +58,11 @@ class ParagraphIndex:
     def searched_for(self) -> str:
         """What is looked for, in words."""
         return f"whole paragraphs of more than {self.matching.words} words"
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Says what is looked for: equal for equal indexes."""
+        return work_key(self.matching.words, self.sets, self.item_ids, self.item_set.tolist(), self._items)
 
     def scan(self, batch: pa.RecordBatch) -> pa.Table:
         """One row per document and item with a common paragraph; every overlap is 1, as any such document goes."""

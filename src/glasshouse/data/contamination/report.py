@@ -74,24 +74,23 @@ def report_of(
     """Adds up the results of all files."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for result in results:
-        for key, entry in result.items.items():
-            known = best.setdefault(key, {"overlap": -1.0, "documents": 0})
+        entries = ((one, item, entry) for one, found in result.items.items() for item, entry in found.items())
+        for one, item, entry in entries:
+            known = best.setdefault((one, item), {"overlap": -1.0, "documents": 0})
             documents = known["documents"] + entry["documents"]
             if entry["overlap"] > known["overlap"]:
                 known |= entry
             known["documents"] = documents
     total = {
         name: sum(getattr(result, name) for result in results)
-        for name in ("seen", "kept", "removed", "cut", "text_bytes")
+        for name in ("seen", "kept", "removed", "cut", "text_bytes", "quarantined")
     }
     sets = tuple(_set_report(index, number, best) for number in range(len(index.sets)))
-    quarantined = sum(len(result.records) for result in results)
     return Report(
         settings=settings,
         matching=index.matching.model_dump(),
         searched_for=index.searched_for,
         sets=sets,
-        quarantined=quarantined,
         **total,
     )
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from glasshouse.data.corpus import CorpusDirectory
 from glasshouse.data.executor import Executor, Threads
+from glasshouse.data.resumption import claimed
 from glasshouse.data.search.building import HEADER, RANKED, SHARDS, IndexHeader, Indexing, move_index, write_index
 from glasshouse.data.search.errors import CorpusChangedError, SearchIndexError, encoded
 from glasshouse.data.search.header import FORMAT, read_header
@@ -100,6 +101,7 @@ class CorpusIndex:
         Raises:
             CorpusChangedError: `out` holds the index of another corpus.
             SearchIndexError: there are no documents.
+            BusyDirectoryError: another run is building there.
         """
         target = Path(out)
         directory = CorpusDirectory(corpus) if isinstance(corpus, str | Path) else corpus
@@ -108,8 +110,11 @@ class CorpusIndex:
             return _same(cls(target), known)
         home = work or target.with_name(target.name + ".partial")
         batches = directory.batches() if isinstance(directory, CorpusDirectory) else directory
-        write_index(batches, known, home, indexing, executor or Threads(), progress)
-        move_index(home, target)
+        with claimed(target, home):
+            if (target / HEADER).exists():  # another run was quicker
+                return _same(cls(target), known)
+            write_index(batches, known, home, indexing, executor or Threads(), progress)
+            move_index(home, target)
         return cls(target)
 
     def check_corpus(self, corpus: CorpusDirectory) -> None:

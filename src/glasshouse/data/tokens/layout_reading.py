@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from glasshouse.data.document import document_hashes
 from glasshouse.data.tokens.encoder import Ids
-from glasshouse.data.tokens.shard_reader import SPANS, ShardError, ShardManifest, TokenShards
-from glasshouse.data.tokens.shard_writer import SHARD_TOKENS, TRAIN, Encoded, SplitWriter
+from glasshouse.data.tokens.encoding import ABOUT, Encoded
+from glasshouse.data.tokens.shard_reader import ShardError, ShardManifest, TokenShards
+from glasshouse.data.tokens.shard_writer import SHARD_TOKENS, TRAIN, SplitWriter
 
 _HELD = 1 << 22
 
@@ -81,8 +82,7 @@ def _encoded(held: list[ImportedDocument]) -> Encoded:
         "byte_start": [document.start for document in held], "byte_end": [document.end for document in held],
         "hash": document_hashes(ids).tolist(),
     }  # fmt: skip
-    schema = pa.schema([SPANS.field(name) for name in SPANS.names[2:]])
-    rows = pa.RecordBatch.from_pydict(columns, schema=schema)
+    rows = pa.RecordBatch.from_pydict(columns, schema=ABOUT)
     return Encoded(rows, [document.tokens for document in held], np.zeros(len(held), np.bool_), [0] * len(held))
 
 

@@ -20,6 +20,7 @@ from glasshouse.data.tokens.tokenizer import (
     PADDING,
     TRAINING_BYTES,
     EndOfSequenceError,
+    TokenizerFileError,
     VocabularyError,
     sample_texts,
 )
@@ -41,25 +42,27 @@ class SentencePieceEncoder:
     Raises:
         ModuleNotFoundError: sentencepiece is not installed (`pip install 'glasshouse[sentencepiece]'`).
         FileNotFoundError: no such file.
-        ValueError: not a SentencePiece model.
+        TokenizerFileError: not a SentencePiece model, or one without byte fallback.
     """
 
     def __init__(self, model: bytes | str | Path) -> None:
         library = _library()
         self.model = model if isinstance(model, bytes) else Path(model).read_bytes()
         where = "" if isinstance(model, bytes) else f"{model} "
+        if not self.model:
+            raise TokenizerFileError(f"{where}is not a SentencePiece model: it is empty")
         try:
             # An empty or damaged protocol buffer may load as a model without pieces.
             self._processor: Any = library.SentencePieceProcessor(model_proto=self.model)
             size = int(self._processor.get_piece_size())
         except Exception as error:  # the library raises RuntimeError, OSError and others for damage
-            raise ValueError(f"{where}is not a SentencePiece model: {error}") from error
+            raise TokenizerFileError(f"{where}is not a SentencePiece model: it cannot be read") from error
         if size == 0:
-            raise ValueError(f"{where}is not a SentencePiece model: it has no pieces")
+            raise TokenizerFileError(f"{where}is not a SentencePiece model: it has no pieces")
         unknown = self._processor.unk_id()
         self._mark = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE_MARK.encode()]
         if unknown in self._mark:
-            raise ValueError(f"{where}has no byte fallback: texts would not come back from their ids")
+            raise TokenizerFileError(f"{where}has no byte fallback: texts would not come back from their ids")
 
     @property
     def vocabulary(self) -> int:
@@ -132,7 +135,8 @@ def train_sentencepiece(
             unk_piece=UNKNOWN, max_sentence_length=4 * _LONGEST_LINE, num_threads=1, minloglevel=2,
         )  # fmt: skip
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+        # "INTERNAL: src/trainer_interface.cc(638) [the condition] What is wrong."
+        reason = str(error).strip().splitlines()[-1].rpartition("] ")[2]
         raise VocabularyError(
             f"SentencePiece cannot make {vocabulary} pieces (at least {BYTES} bytes and 5 special ones) from "
             f"{sum(map(len, chosen))} characters of text: {reason}"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glasshouse.data.document import check_batch, document_hashes, strings
+from glasshouse.data.document import strings
 from glasshouse.data.executor import Executor, Threads
-from glasshouse.data.tokens.encoder import Encoder, Ids, encoder_of
+from glasshouse.data.tokens.encoder import Encoder, encoder_of
+from glasshouse.data.tokens.encoding import Encode, Encoded
 from glasshouse.data.tokens.shard_reader import MANIFEST, SPANS, ShardEntry, ShardError, ShardManifest
 from glasshouse.data.tokens.tokenizer import EndOfSequenceError, check_end_of_sequence, end_of_sequence_id
 from glasshouse.data.writing import disk_errors_named
@@ -32,43 +33,11 @@ if TYPE_CHECKING:
 
 TRAIN, HOLDOUT = "train", "holdout"
 SHARD_TOKENS = 1 << 28
+NONE_GIVEN = "no documents were given"
 SPANS_HELD = 1 << 20
 """Spans in a Parquet row group: so many documents are held before they are written."""
 
 _OWN_FILES = re.compile(r"(tokens-\d{5}\.bin|spans-\d{5}\.parquet|shards\.json)(\.partial)?")
-
-
-class Encoded(NamedTuple):
-    """A batch of documents as ids: the columns of `SPANS` behind `start` and `end`, ids with their end, whether each is
-    held out, and bytes of text.
-    """
-
-    spans: pa.RecordBatch
-    tokens: list[Ids]
-    held_out: npt.NDArray[np.bool_]
-    sizes: list[int]
-
-
-@dataclass(frozen=True)
-class _Encode:
-    """Encodes a batch: what runs on the workers."""
-
-    encoder: Encoder
-    eos_id: int
-    holdout: float
-    seed: int
-
-    def __call__(self, batch: pa.RecordBatch) -> Encoded:
-        check_batch(batch)
-        texts, ids = strings(batch, "text"), strings(batch, "id")
-        end = np.array([self.eos_id], dtype=np.uint32)
-        tokens = [np.concatenate([part, end]) for part in self.encoder.encode_batch(texts)]
-        chosen = document_hashes(ids, self.seed, "holdout").astype(np.float64) < self.holdout * 2.0**64
-        origin: Any = batch.column("origin")
-        about: list[Any] = [batch.column("id"), batch.column("source"), *origin.flatten(),
-                            pa.array(document_hashes(ids), pa.uint64())]  # fmt: skip
-        spans = pa.RecordBatch.from_arrays(about, names=SPANS.names[2:])
-        return Encoded(spans, tokens, chosen, [len(text.encode()) for text in texts])
 
 
 def write_shards(
@@ -112,24 +81,58 @@ def write_shards(
     """
     if not 0.0 <= holdout < 1.0:
         raise ValueError(f"holdout must be a share in [0, 1), got {holdout}")
-    eos = _end_of_sequence(tokenizer, eos_id)
+    eos = end_of_sequence(tokenizer, eos_id)
     encoder = encoder_of(tokenizer)
-    names = (TRAIN, HOLDOUT) if holdout > 0 else (TRAIN,)
-    splits = {name: SplitWriter(Path(directory) / name, name, encoder.vocabulary, eos, shard_tokens) for name in names}
-    encode = _Encode(encoder, eos, holdout, seed)
-    try:
+    encode = Encode(encoder, eos, holdout, seed)
+    with Splits(Path(directory), holdout, encoder.vocabulary, eos, shard_tokens) as splits:
         for encoded in (executor or Threads(workers)).map(encode, batches):
-            for name, split in splits.items():
-                split.add(encoded, np.flatnonzero(encoded.held_out == (name == HOLDOUT)))
+            splits.add(encoded)
             if progress is not None:
                 progress(sum(encoded.sizes))
-        return {name: split.finish() for name, split in splits.items()}
-    finally:
-        for split in splits.values():
-            split.abandon()
+        return splits.finish()
 
 
-def _end_of_sequence(tokenizer: Tokenizer | Encoder, eos_id: int | None) -> int:
+class Splits:
+    """Writes documents into `directory/train` and, for `holdout > 0`, `directory/holdout`; a context manager."""
+
+    def __init__(self, directory: Path, holdout: float, vocabulary: int, eos_id: int, shard_tokens: int) -> None:
+        names = (TRAIN, HOLDOUT) if holdout > 0 else (TRAIN,)
+        self._writers = {name: SplitWriter(directory / name, name, vocabulary, eos_id, shard_tokens) for name in names}
+
+    def add(self, encoded: Encoded) -> None:
+        """Appends a batch, every document to its split."""
+        for name, writer in self._writers.items():
+            writer.add(encoded, np.flatnonzero(encoded.held_out == (name == HOLDOUT)))
+
+    def finish(self) -> dict[str, ShardManifest]:
+        """Writes the manifests and returns them by split. Raises `ShardError` when one would be empty."""
+        documents = {name: writer.documents for name, writer in self._writers.items()}
+        if not documents[TRAIN]:
+            held = documents.get(HOLDOUT, 0)
+            hint = (
+                f"all {held} documents are held out: give more documents or a smaller holdout" if held else NONE_GIVEN
+            )
+            raise ShardError(f"the split {TRAIN!r} would be empty: {hint}")
+        if not documents.get(HOLDOUT, 1):
+            hint = f"none of {documents[TRAIN]} documents is held out: give more documents or a larger holdout"
+            raise ShardError(f"the split {HOLDOUT!r} would be empty: {hint}")
+        return {name: writer.finish() for name, writer in self._writers.items()}
+
+    def __enter__(self) -> Splits:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for writer in self._writers.values():
+            writer.abandon()
+
+
+def id_type(vocabulary: int) -> str:
+    """The NumPy type of the ids in a shard: the smallest that holds them all."""
+    return "<u2" if vocabulary <= 1 << 16 else "<u4"
+
+
+def end_of_sequence(tokenizer: Tokenizer | Encoder, eos_id: int | None = None) -> int:
+    """The id that ends a document, checked when it is given. Raises `EndOfSequenceError`."""
     if isinstance(tokenizer, Encoder):
         right = tokenizer.eos_id
         if eos_id not in (None, right):
@@ -177,7 +180,7 @@ class SplitWriter:
     def __init__(self, home: Path, name: str, vocabulary: int, eos_id: int, shard_tokens: int) -> None:
         self.home, self.name, self.vocabulary, self.eos_id = home, name, vocabulary, eos_id
         self.shard_tokens = shard_tokens
-        self.dtype = "<u2" if vocabulary <= 1 << 16 else "<u4"
+        self.dtype = id_type(vocabulary)
         self.entries: list[ShardEntry] = []
         self.sources: dict[str, int] = {}
         self.text_bytes = 0
@@ -218,13 +221,17 @@ class SplitWriter:
             self.sources[source] = self.sources.get(source, 0) + 1
         self.text_bytes += sum(encoded.sizes[row] for row in rows)
 
+    @property
+    def documents(self) -> int:
+        """How many were added."""
+        return sum(self.sources.values())
+
     def finish(self) -> ShardManifest:
         """Writes the manifest. Raises `ShardError` when there is nothing in this split."""
         if self.shard is not None:
             self._close()
         if not self.entries:
-            hint = "give more documents or a larger holdout" if self.name == HOLDOUT else "no documents were given"
-            raise ShardError(f"the split {self.name!r} in {self.home} would be empty: {hint}")
+            raise ShardError(f"the split {self.name!r} in {self.home} would be empty: {NONE_GIVEN}")
         manifest = ShardManifest(
             split=self.name,
             dtype={"<u2": "uint16", "<u4": "uint32"}[self.dtype],
