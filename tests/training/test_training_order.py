@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glasshouse.training.order import BatchPlan, DataOrder, KeyedOrder, OlmoOrder, order_from_identity
+from glasshouse.training.order import FEW, BatchPlan, DataOrder, KeyedOrder, OlmoOrder, order_from_identity
 
 
 @pytest.mark.parametrize("rows", [*range(1, 70), 100, 255, 256, 257, 999, 4096, 10_007])
@@ -30,6 +30,17 @@ def test_large_domains_invert(rows, seed, data):
     row = order.row_at(5, np.array([offset]))
     assert 0 <= row[0] < rows
     assert order.offset_of(5, row)[0] == offset
+
+
+@given(rows=st.integers(8, 2**62), seed=st.integers(0, 2**63), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_few_values_go_where_many_go(rows, seed, data):
+    """Two ways of computing one permutation."""
+    order = KeyedOrder(rows, seed)
+    offsets = np.array(data.draw(st.lists(st.integers(0, rows - 1), min_size=FEW + 1, max_size=12)))
+    many = order.row_at(2, offsets)
+    assert [int(order.row_at(2, np.array([offset]))[0]) for offset in offsets] == many.tolist()
+    assert [int(order.offset_of(2, np.array([row]))[0]) for row in many] == offsets.tolist()
 
 
 def test_epochs_and_seeds_differ_and_rows_spread_evenly():

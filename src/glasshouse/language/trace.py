@@ -92,12 +92,15 @@ class Trace:
             rows = self.shards.rows_of_document(document, self.context)
         except KeyError:
             raise StoreError(self._unknown(document)) from None
+        parts = {
+            row: [span for span in self.shards.spans_of_row(row, self.context) if span.document_id == document]
+            for row in rows
+        }
         visits = [(visit, row) for row in rows for visit in self.order.visits_of_row(row, self.last_step)]
         return [
             self._sighting(visit.step, visit.epoch, visit.rank(self.world), row, span)
             for visit, row in sorted(visits, key=lambda pair: (pair[0].step, pair[0].place))
-            for span in self.shards.spans_of_row(row, self.context)
-            if span.document_id == document
+            for span in parts[row]
         ]
 
     def _sighting(self, step: int, epoch: int, rank: int, row: int, span: DocumentSpan) -> Sighting:
