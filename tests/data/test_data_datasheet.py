@@ -170,8 +170,8 @@ def test_answers_are_checked(tmp_path):
     assert load_answers(tmp_path / "empty.yaml") == answers_from({})
     for content, message in (
         ("licence: x", "did you mean license"), ("uses:\n  intendd: x", "did you mean intended"), ("- a", "got a list"),
-        ("name: [1, 2]", "must be text"), ("uses: x", "must hold names"), ("a: [", "neither YAML"),
-        ("!!python/object/apply:os.system ['true']", "neither YAML"),
+        ("name: [1, 2]", "must be text"), ("uses: x", "must hold names"), ("a: [", "is not readable: line 1"),
+        ("!!python/object/apply:os.system ['true']", "is not readable"),
     ):  # fmt: skip
         (tmp_path / "bad.yaml").write_text(content)
         with pytest.raises(AnswersError, match=message):

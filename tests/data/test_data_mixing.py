@@ -492,3 +492,22 @@ def test_the_command(tmp_path: Path) -> None:
         ["--import-dolma", str(tmp_path / "d.json"), "--check", "--exclude", "n < 3"],
     ):
         assert run.invoke(mix_command, wrong).exit_code == 2
+
+
+def test_no_document_comes_without_end(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"id": "1", "text": "abc"}\n')
+    streams = tuple({"name": name, "documents": (f"{tmp_path}/in",)} for name in "ab")
+    with pytest.raises(ConfigurationError, match="less than or equal to 1000"):
+        Mixture(streams=({**streams[0], "repeat": 1e9},))
+    with pytest.raises(MixtureError, match="would come 166,667 times"):
+        mix(Mixture(streams=streams, weights={"a": 1, "b": 1}, total=1e6), tmp_path / "out")
+    result = CliRunner().invoke(mix_command, ["a=x", "--weights", "a=1,a=2", "--out", f"{tmp_path}/out"])
+    assert "'a' has two shares" in result.output
+
+
+def test_a_result_among_its_own_inputs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "text": "abc"}\n')
+    with pytest.raises(MixtureError, match="lies in the input"):
+        mix(Mixture(streams=({"name": "a", "documents": (str(tmp_path),)},)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

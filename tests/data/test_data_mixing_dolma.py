@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from glasshouse.data.mixing.dolma import DolmaImportError, import_dolma
+from glasshouse.data.mixing.dolma import import_dolma
 from glasshouse.data.mixing.dolma_filters import DolmaFilterError, from_jq, from_jsonpath, spans_column
+from glasshouse.data.mixing.dolma_stream import DolmaImportError
 from glasshouse.data.mixing.evaluating import evaluate
 from glasshouse.data.mixing.expression import render
 from glasshouse.data.mixing.fields import Seen, table_of_rows, usage_of_columns
@@ -305,3 +306,31 @@ def test_a_replacement_is_read_from_the_row(tmp_path: Path) -> None:
     rule["replacement"] = "$.text | ascii_upcase"
     (finding,) = import_dolma(_file(tmp_path, **documents, span_replacement=[rule])).findings
     assert finding.kind == "not_understood"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        {"attributes": "quality"}, {"attributes": [5]}, {"filter": ["x"]}, {"filter": {"include": "$.a"}},
+        {"output": "x"}, {"output": {"discard_fields": "added"}}, {"span_replacement": {"span": "$.a"}},
+        {"span_replacement": ["x"]}, {"compression": "gz"}, {"compression": {"output": ["gz"]}}, {"documents": []},
+        {"documents": [None]},
+    ],
+)  # fmt: skip
+def test_a_part_of_the_wrong_shape_is_refused_in_one_line(tmp_path: Path, stream: dict[str, Any]) -> None:
+    with pytest.raises(DolmaImportError) as told:
+        import_dolma(_file(tmp_path, **stream))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f"$.attributes[?({'(' * 5000}@.a > 1{')' * 5000})]", f"$.attributes[?({'!' * 5000}@.a)]",
+        "$.attributes[?(@.a > 1e999)]", "$.attributes[?(@.a == '\\x')]", "$.attributes[?(@.['a`b'] == 1)]",
+        " or ".join(f".attributes?.a{number}?[0]?[2]? > 1" for number in range(300)),
+    ],
+)  # fmt: skip
+def test_a_filter_without_an_end_is_not_understood(rule: str) -> None:
+    with pytest.raises(DolmaFilterError):
+        from_jq(rule) if rule.startswith(".") else from_jsonpath(rule)

@@ -98,6 +98,17 @@ def test_errors_point_at_the_place(text: str, words: str, column: int) -> None:
     assert caret.index("^") - 2 == column
 
 
+@pytest.mark.parametrize("text", [f"{'count(' * 5000}a{')' * 5000} > 1", 'source == "\\ud800"'])
+def test_what_would_end_in_a_traceback_is_pointed_at(text: str) -> None:
+    with pytest.raises(ExpressionSyntaxError, match=r"takes the name of one column|half of a surrogate pair"):
+        parse(text)
+
+
+def test_a_very_long_rule_is_not_held_against_itself() -> None:
+    (warning,) = check(" and ".join(["word_count < 5"] * 3000), SCHEMA)
+    assert warning.kind == "unchecked"
+
+
 def test_deep_nesting_is_refused_not_a_crash() -> None:
     with pytest.raises(ExpressionSyntaxError, match="deep"):
         parse("(" * 5000 + "a" + ")" * 5000)

@@ -16,8 +16,9 @@ from glasshouse.cli.describe import whatif
 from glasshouse.data.corpus import CorpusDirectory
 from glasshouse.data.curation.curate import Curation, curate
 from glasshouse.data.curation.rules import OPERATORS, Rule, RuleSet, SourceRules, dolma_rules, failed_rules
+from glasshouse.data.deduplication.methods import exact, minhash
 from glasshouse.data.description.correlation import correlations
-from glasshouse.data.description.whatif import Verdicts, rules_only, what_if
+from glasshouse.data.description.whatif import Verdicts, loose_duplicates, rules_only, what_if
 from glasshouse.data.description.whatif_curve import NoCurveError, curve
 from glasshouse.data.description.whatif_page import script_json, whatif_page
 from glasshouse.data.description.whatif_rules import (
@@ -161,6 +162,57 @@ def test_equal_to_curating_again_with_the_other_rules(tmp_path, asked):
     assert answer.notes == []
 
 
+def _repeated(draw):
+    """Texts with exact and near duplicates and chains of them, of several sources."""
+    texts, found = [], []
+    for number in range(40):
+        words = [f"w{number}x{draw.integers(60)}" for _ in range(int(draw.integers(60, 160)))]
+        texts.append(["the", "be", "to", *words])
+    for number in range(240):
+        words = list(texts[int(draw.integers(len(texts)))])
+        for _ in range(int(draw.choice([0, 0, 1, 3]))):
+            words[int(draw.integers(len(words)))] = f"y{number}"
+        words += ["#"] * int(draw.choice([0, 0, 30]))
+        source = SOURCES[int(draw.integers(3))]
+        found.append(Document(f"d{number}", " ".join(words), source, Origin("f", number, number + 1)))
+    return found
+
+
+def _kept_ids(path):
+    return set(pq.read_table(sorted(path.glob("documents-*.parquet")), columns=["id"]).column("id").to_pylist())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_changes_keep_what_curating_again_keeps(tmp_path, seed):
+    """With duplicates: exact unless it is announced that documents are newly kept, or that some may take a place."""
+    draw = np.random.default_rng(seed)
+    documents = _repeated(draw)
+    made = [parse_rule("word_count < 70"), parse_rule("symbol_to_word_ratio > 0.9")]
+    base = Curation(keep=RuleSet(name="made", rules=tuple(made)), mask=None, deduplicate=(exact(), minhash()))
+    curate(batches(documents), tmp_path / "old", base)
+    table = SignalTable(tmp_path / "old")
+    for number in range(6):
+        asked = [f"word_count < {draw.integers(60, 120)}", f"symbol_to_word_ratio > {draw.choice([0.15, 0.5, 0.9])}"]
+        asked += [f"random > {draw.choice([0.9, 0.999])}"] if draw.integers(2) else []
+        rules = changed_rules(rules_of(table.corpus), rules_asked=asked)
+        curate(batches(documents), tmp_path / f"new{number}", base.but(keep=rules))
+        real = _kept_ids(tmp_path / f"new{number}")
+        verdicts = Verdicts(table, rules)
+        answer = what_if(table, rules)
+        ids = np.array(table.ids.to_pylist())
+        predicted = set(ids[verdicts.kept])
+        loose = set(ids[loose_duplicates(table, verdicts.failures == 0)])
+        assert answer.duplicates_without_keeper == len(loose)
+        assert real <= predicted | loose
+        if not answer.newly_kept.documents:
+            assert predicted <= real
+        if not (answer.newly_kept.documents or loose):
+            assert predicted == real
+            assert [note for note in answer.notes if "later stages" not in note] == []
+    assert table.duplicates.near.any()
+    assert len(table.duplicates.rows) > 50, "the corpus of this test is too tame"
+
+
 def test_samples_show_the_documents_that_change_sides(table):
     rules = rules_only([parse_rule("random > 0.3")])
     answer = what_if(table, rules, samples=5)
@@ -180,10 +232,14 @@ def test_samples_show_the_documents_that_change_sides(table):
 def test_what_later_stages_would_say_is_said_to_be_unknown(table):
     duplicates = [row for row in table.corpus.removed().to_pylist() if row["duplicate_of"] == "d0"]
     assert len(duplicates) == 2
-    answer = what_if(table, rules_only([parse_rule("random >= 0"), parse_rule("word_count < 5")]))
-    assert answer.kept.documents == 0
-    assert answer.duplicates_without_keeper >= 2
-    assert any("duplicates of documents that would now be dropped" in note for note in answer.notes)
+    draws = dict(zip(table.ids.to_pylist(), table.column("random").tolist(), strict=True))
+    names = sorted(("d0", "d42", "d63"), key=lambda name: (name != "d0", draws[name]))
+    nothing = what_if(table, rules_only([parse_rule("random >= 0")]))
+    assert (nothing.kept.documents, nothing.duplicates_without_keeper) == (0, 0)
+    operator = "<=" if draws["d0"] < draws[names[2]] else ">="
+    answer = what_if(table, rules_only([parse_rule(f"random {operator} {draws['d0']!r}")]))
+    assert answer.duplicates_without_keeper >= 1
+    assert any("removed as repetitions of documents that would now be" in note for note in answer.notes)
     gained = what_if(table, rules_only([]))
     assert gained.newly_kept.documents > 0
     assert any("pii, exact, minhash never saw them" in note for note in gained.notes)

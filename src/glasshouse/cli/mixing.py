@@ -12,7 +12,7 @@ import click
 from glasshouse.cli.options import executor_of, on_workers
 
 if TYPE_CHECKING:
-    from glasshouse.data.mixing.dolma import Finding
+    from glasshouse.data.mixing.dolma_findings import Finding
     from glasshouse.data.mixing.mixture import Mixture
     from glasshouse.data.mixing.summary import MixSummary
 
@@ -175,6 +175,8 @@ def weights_of(text: str | None) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in (text or "").split(",") if text else []:
         name, _, share = part.partition("=")
+        if name.strip() in found:
+            raise click.BadParameter(f"{name.strip()!r} has two shares", param_hint="--weights")
         try:
             found[name.strip()] = float(share.rstrip("% ")) / (100 if share.strip().endswith("%") else 1)
         except ValueError:

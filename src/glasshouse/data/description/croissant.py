@@ -19,14 +19,16 @@ from glasshouse.data.description.datasheet_facts import FileFact
 from glasshouse.data.document import DOCUMENT
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
-PARQUET = "application/vnd.apache.parquet"
+PARQUET = "application/x-parquet"
+"""The name that the `mlcroissant` library reads; the registered `application/vnd.apache.parquet` it does not know."""
 REQUIRED = ("@context", "@type", "conformsTo", "name", "description", "license", "url", "creator", "datePublished")
 """What the specification requires of a dataset."""
 
 _PLAIN = (
-    "citeAs", "column", "extract", "field", "fileProperty", "fileObject", "fileSet", "format", "includes",
+    "citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet", "format",
+    "includes",
     "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex", "repeated",
-    "replace", "separator", "source", "subField", "transform",
+    "replace", "samplingRate", "separator", "source", "subField", "transform",
 )  # fmt: skip
 CONTEXT: dict[str, Any] = {
     "@language": "en",

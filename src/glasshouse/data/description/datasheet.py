@@ -171,20 +171,23 @@ def _label_table(name: str, shares: list[tuple[str, int, int]]) -> Table:
 
 def _collection(home: CorpusDirectory, facts: DocumentFacts) -> list[Block]:
     inputs = home.summary.get("inputs", [])
-    rows = [[entry.get("file"), entry.get("bytes"), entry.get("sha256")] for entry in inputs]
+    columns = ["file", "bytes", *(["sha256"] if any("sha256" in entry for entry in inputs) else [])]
+    rows = [[entry.get(name) for name in columns] for entry in inputs]
     dates = [[name, first, last, count] for name, (first, last, count) in sorted(facts.dates.items())]
+    odd = ", ".join(f"{count:,} of {name}" for name, count in sorted(facts.unreadable_dates.items()))
+    undated = f"As they are written. Not ISO dates, and left out: {odd}." if odd else "As they are written."
     reasons = sorted(home.summary.get("quarantine_reasons", {}).items())
     blocks: list[Block] = [
         Table(
             "Files that were read",
-            ["file", "bytes", "sha256"],
+            columns,
             rows,
             "" if rows else "The run did not list its inputs.",
         )
     ]
-    if dates:
+    if dates or odd:
         blocks.append(
-            Table("Dates in the kept documents", ["field", "earliest", "latest", "documents with one"], dates)
+            Table("Dates in the kept documents", ["field", "earliest", "latest", "documents with one"], dates, undated)
         )
     note = "Records that could not become documents, kept aside with the reason." if reasons else "None."
     blocks.append(Table("Quarantine", ["reason", "records"], reasons, note))
@@ -204,27 +207,17 @@ def _preprocessing(home: CorpusDirectory, effect: WhatIf | None) -> list[Block]:
     ]
     if effect is not None:
         written = _written_rules(made.get("curation", {}))
-        citations = {
-            (rule["signal"], rule["operator"], rule["threshold"]): rule.get("citation", "") for rule in written
-        }
         rows = [
             [r.rule, r.reason, r.judged, r.removed.documents, _share(r.removed.documents, documents),
-             _share(r.removed.bytes or 0, size), r.alone.documents, r.remark,
-             citations.get((r.signal, r.operator, r.threshold), "")]
+             _share(r.removed.bytes or 0, size), r.alone.documents, r.remark]
             for r in effect.rules
         ]  # fmt: skip
         columns = [
-            "rule",
-            "why",
-            "documents judged",
-            "removed",
-            "% of documents",
-            "% of bytes",
-            "by it alone",
-            "remark",
-            "source",
+            *("rule", "why", "documents judged", "removed", "% of documents", "% of bytes", "by it alone", "remark"),
         ]
+        sources = dict.fromkeys(str(rule["citation"]) for rule in written if rule.get("citation"))
         note = "A document is removed where a rule of its source holds; it may fail several, so shares add up to more."
+        note += f" Sources: {'; '.join(sources)}." if sources else ""
         blocks.append(Table("Rules", columns, rows, note))
     masked = [[kind, count] for kind, count in made.get("masked_spans", {}).items()]
     note = f"In {made.get('masked_documents', 0):,} documents." if masked else "None."
@@ -266,7 +259,8 @@ def _contamination(report: Any) -> Block:
         ]
     rows = [row for row in found or [] if isinstance(row, dict)]
     plain = (str, int, float, bool, type(None))
-    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, plain)))
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, plain))
+    columns = sorted(names, key=lambda name: name != "name")  # the set's name first, the counts in their order
     cells = [[row.get(name) if isinstance(row.get(name), plain) else None for name in columns] for row in rows]
     return Table(title, columns, cells)
 

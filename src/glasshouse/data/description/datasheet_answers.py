@@ -8,9 +8,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import orjson
 from pydantic import Field
 
+from glasshouse.data.settings_file import SettingsFileError, read_settings_file
 from glasshouse.store.configuration import Config
 
 QUESTIONS: dict[str, dict[str, str]] = {
@@ -87,13 +87,10 @@ def load_answers(path: str | Path) -> Answers:
 
     Raises `AnswersError` for an unreadable file, an unknown name (with the nearest), or an answer that is not text.
     """
-    import yaml
-
-    text = Path(path).read_bytes()
     try:
-        values = orjson.loads(text) if str(path).endswith(".json") else yaml.safe_load(text)
-    except (orjson.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AnswersError(f"{path} is neither YAML nor JSON: {error}") from error
+        values = read_settings_file(path)
+    except SettingsFileError as error:
+        raise AnswersError(str(error)) from None
     return answers_from(values if values is not None else {}, str(path))
 
 

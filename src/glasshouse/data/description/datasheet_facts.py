@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from glasshouse.store.files import hash_file
 
 LICENCE_FIELDS = ("license", "licence", "license_name", "license_type", "spdx")
 NOT_GIVEN = "not given"
+_ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d:.*)?)?)?$")
 
 
 class FileFact(NamedTuple):
@@ -37,11 +39,13 @@ class DocumentFacts:
 
     Attributes:
         licences: source -> licence named in the metadata -> documents.
-        dates: column (created, added) -> (earliest, latest, documents that have one).
+        dates: column (created, added) -> (earliest, latest, documents that have one), of ISO dates and times.
+        unreadable_dates: column -> documents with something else there.
     """
 
     licences: dict[str, Counter[str]] = field(default_factory=dict)
     dates: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    unreadable_dates: Counter[str] = field(default_factory=Counter)
 
 
 def file_facts(corpus: CorpusDirectory) -> list[FileFact]:
@@ -141,7 +145,10 @@ def _licence(metadata: str) -> str:
     return str(found)[:120] if found else NOT_GIVEN
 
 
-def _widen(facts: DocumentFacts, column: str, values: list[str]) -> None:
+def _widen(facts: DocumentFacts, column: str, given: list[str]) -> None:
+    values = [value for value in given if _ISO.match(value)]
+    if len(values) < len(given):
+        facts.unreadable_dates[column] += len(given) - len(values)
     if values:
         first, last, count = facts.dates.get(column, (values[0], values[0], 0))
         facts.dates[column] = (min(first, *values), max(last, *values), count + len(values))

@@ -134,6 +134,8 @@ def _cell_html(column: str, value: str | int | float | None) -> str:
     if value is None:
         return f"<td><em>{text}</em></td>"
     if isinstance(value, str):
-        return f"<td>{f'<code>{text}</code>' if column in ('sha256', 'settings', 'rule') else text}</td>"
+        if column == "rule":
+            return f"<td><code class='short'>{text}</code></td>"
+        return f"<td>{f'<code>{text}</code>' if column in ('sha256', 'settings') else text}</td>"
     bar = f" style='--share:{max(0.0, min(100.0, value)):.2f}%'" if "%" in column else ""
     return f"<td class='n{' share' if bar else ''}'{bar}>{text}</td>"

@@ -88,7 +88,8 @@ class WhatIf:
         input, kept_as_made, kept: what came in, what the corpus keeps, what would be kept.
         removed_by_rules, removed_later: what the rules remove, and what they pass but a later stage has removed.
         newly_dropped, newly_kept: documents that change sides, with samples.
-        duplicates_without_keeper: documents that were removed as duplicates of a document that would now be dropped.
+        duplicates_without_keeper: documents that pass all rules and were removed as repetitions, on account of others
+            that would now be dropped.
         sources, rules: by source and by rule.
         correlation: how much the filters agree.
         notes: what is not known, in plain words.
@@ -201,7 +202,7 @@ def what_if(
     passes, kept = verdicts.failures == 0, verdicts.kept
     dropped, gained = table.kept & ~kept, kept & ~table.kept
     everything = np.ones(len(table), bool)
-    orphans = _without_keeper(table, dropped)
+    orphans = int(np.count_nonzero(loose_duplicates(table, passes)))
     before, made, after = (table.by_source(mask) for mask in (everything, table.kept, kept))
     return WhatIf(
         input=table.amount(everything),
@@ -253,11 +254,28 @@ def _gained(verdicts: Verdicts, rows: npt.NDArray[np.int64]) -> list[Sample]:
     return [Sample(*name, tuple(reasons.get(name, ())), text) for name, text in zip(wanted, texts, strict=True)]
 
 
-def _without_keeper(table: SignalTable, dropped: Mask) -> int:
-    if not table.later_stages or not dropped.any():
-        return 0
-    gone = table.ids.filter(pa.array(dropped))
-    return int(np.count_nonzero(pc.is_in(table.duplicates_of, gone.combine_chunks()).to_numpy()))
+def loose_duplicates(table: SignalTable, passes: Mask) -> Mask:
+    """Documents that pass the rules, and whose removal as repetitions depended on documents that do not.
+
+    A near duplicate may have been linked to its keeper by others of its group, and pieces of a document may have been
+    cut because any earlier document held them.
+
+    Args:
+        passes: `[documents]` that pass all rules.
+    """
+    loose = np.zeros(len(table), bool)
+    rows, keepers, near = table.duplicates
+    broken = np.zeros(len(table), bool)
+    broken[keepers[~passes[keepers]]] = True
+    broken[keepers[near & ~passes[rows]]] = True
+    loose[rows[broken[keepers]]] = True
+    if np.any(~passes & ~table.removed_by(RULES)):
+        cut = np.zeros(len(table), bool)
+        for stage in table.later_stages:
+            cut |= table.removed_by(stage) if stage != "pii" else False
+        cut[rows] = False
+        loose |= cut
+    return loose & passes
 
 
 def _notes(table: SignalTable, gained: int, orphans: int) -> list[str]:
@@ -271,8 +289,8 @@ def _notes(table: SignalTable, gained: int, orphans: int) -> list[str]:
         )
     if orphans:
         notes.append(
-            f"{orphans:,} documents were removed as duplicates of documents that would now be dropped: where they pass "
-            "the rules themselves, one of each group would take its keeper's place; the kept figures leave them out"
+            f"{orphans:,} documents that pass these rules were removed as repetitions of documents that would now be "
+            "dropped: some would take their place; the kept figures leave them out"
         )
     if table.later_stages:
         notes.append(

@@ -42,6 +42,14 @@ class Amount(NamedTuple):
     words: int | None
 
 
+class Duplicates(NamedTuple):
+    """Removed duplicates: their rows in the table, the rows of what they duplicate, and whether they are near ones."""
+
+    rows: npt.NDArray[np.int64]
+    keepers: npt.NDArray[np.int64]
+    near: Mask
+
+
 class SignalTable:
     """Signals, sources and verdicts of every document that came in.
 
@@ -157,9 +165,20 @@ class SignalTable:
         return [found.get(identity, "") for identity in wanted]
 
     @cached_property
-    def duplicates_of(self) -> pa.ChunkedArray[Any]:
-        """Ids of the documents that others were removed as duplicates of, once per duplicate."""
-        return self.corpus.removed().column("duplicate_of").drop_null()
+    def duplicates(self) -> Duplicates:
+        """What was removed as a duplicate, and of what."""
+        removed = self.corpus.removed()
+        removed = removed.filter(pc.is_valid(removed.column("duplicate_of")))
+        sources = pa.array(np.array(self.sources, object)[self.source_codes], pa.string())
+        names = _joined(sources, self.ids.combine_chunks())
+        rows, keepers = (
+            pc.index_in(_joined(removed.column(source), removed.column(name)), names)
+            for source, name in (("source", "id"), ("duplicate_of_source", "duplicate_of"))
+        )
+        found = np.asarray(pc.and_(pc.is_valid(rows), pc.is_valid(keepers)).to_numpy(zero_copy_only=False), bool)
+        near = np.array(removed.column("stage").to_pylist(), object) == "minhash"
+        first, second = (np.asarray(column.fill_null(0).to_numpy(), np.int64)[found] for column in (rows, keepers))
+        return Duplicates(first, second, near[found])
 
     def _check(self, name: str) -> None:
         import difflib
@@ -205,6 +224,12 @@ class SignalTable:
                 f"{file}: found document {found['id']!r} where {expected!r} should be; curate again"
             )
         return str(found["text"])[:EXCERPT]
+
+
+def _joined(sources: Any, names: Any) -> pa.Array[Any]:
+    """One text for source and id."""
+    joined: Any = pc.binary_join_element_wise(sources, names, "\0")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
 
 def _encoded(column: pa.ChunkedArray[Any]) -> tuple[list[str], npt.NDArray[np.int32]]:

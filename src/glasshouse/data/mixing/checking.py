@@ -35,6 +35,9 @@ from glasshouse.data.signals.signal import SPANS, Signal, label
 ANY: pa.DataType = pa.null()
 """Type of a column nobody has declared, such as a field of `metadata` or a Dolma attribute: any use is allowed."""
 
+MOST_JOINED = 256
+"""Comparisons in one expression up to which they are held against each other."""
+
 OPEN = ("metadata.",)
 """Beginnings of names that need no declaration: fields that differ from document to document."""
 
@@ -205,6 +208,8 @@ class _Checker:
             if not isinstance(atom, Presence) and not satisfiable(_differently(atom), self.bounds):
                 message = f"every document that has the value meets this: {self.limits(atom)}"
                 warnings.append(Warning("always", render(atom), f"{message}\n{pointed(self.text, atom.place)}"))
+        if sum(1 for _ in atoms(tree)) > MOST_JOINED:
+            raise TooManyAlternativesError
         warnings += self.joined(tree)
         if not warnings and tautology(tree, self.bounds):
             warnings.append(Warning("always", self.text, "every document meets this rule"))

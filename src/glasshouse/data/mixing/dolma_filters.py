@@ -19,11 +19,12 @@ Measured on Dolma 1.2.1's mixer with attributes that are missing, empty, null an
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, cast
 
-from glasshouse.data.mixing.dolma_jq import truth
+from glasshouse.data.mixing.dolma_jq import TooManyPathsError, truth
 from glasshouse.data.mixing.expression import (
     And,
     Comparison,
@@ -58,6 +59,7 @@ _GUARDED = re.compile(
     \s+else\s+false\s+end\s*\)?""",
     re.VERBOSE,
 )
+_MAXIMUM_DEPTH = 40
 _OPPOSITE: dict[str, Operator] = {"<": ">=", "<=": ">", "!=": "=="}
 
 
@@ -105,7 +107,11 @@ def from_jq(text: str) -> Expression:
         name = _name(_steps(guarded["path"], text)[0], text)
         operator = cast("Operator", guarded["operator"])
         return Comparison(Measure(name, "first_score"), operator, Constant(float(guarded["value"])))
-    return simplified(truth(_Parser(text, text, (), jq=True).whole()))
+    parser = _Parser(text, text, (), jq=True)
+    try:
+        return simplified(truth(parser.whole()))
+    except TooManyPathsError as error:
+        return parser.fail(str(error))
 
 
 def spans_column(selector: str) -> str:
@@ -136,6 +142,8 @@ def _steps(path: str, text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 def _name(path: tuple[str, ...], text: str) -> str:
     """The column at a path from the row's root."""
+    if any("`" in part or "\n" in part for part in path):
+        raise DolmaFilterError(f"{text!r}: the name in {path!r} cannot be written as a column")
     if len(path) > 1 and path[0] == "attributes":
         return ".".join(path[1:])
     if path and (path[0] == "metadata" or (len(path) == 1 and path[0] in FIELDS)):
@@ -161,9 +169,11 @@ class _Parser:
             at = match.end()
         self.tokens.append(_Token("end", ""))
         self.position = 0
+        self.depth = 0
 
     def fail(self, message: str) -> NoReturn:
-        raise DolmaFilterError(f"{self.text!r}: {message}")
+        shown = self.text if len(self.text) <= 200 else f"{self.text[:200]}…"
+        raise DolmaFilterError(f"{shown!r}: {message}")
 
     @property
     def next(self) -> _Token:
@@ -202,16 +212,19 @@ class _Parser:
         return parts[0] if len(parts) == 1 else kind(tuple(parts))
 
     def negation(self) -> Expression:
-        if self.next.text == "!" and not self.jq:
-            self.take()
-            return _not(self.negation())
-        if self.next.text == "(":
-            self.take()
+        if self.next.text not in ("(", *("!" if not self.jq else "")):
+            return self.comparison()
+        self.depth += 1
+        if self.depth > _MAXIMUM_DEPTH:
+            self.fail(f"nested more than {_MAXIMUM_DEPTH} deep")
+        if self.take().text == "!":
+            found = _not(self.negation())
+        else:
             found = self.piped()
             if self.take().text != ")":
                 self.fail("a ')' is missing")
-            return found
-        return self.comparison()
+        self.depth -= 1
+        return found
 
     def comparison(self) -> Expression:
         left = self.take()
@@ -251,11 +264,14 @@ class _Parser:
 
     def value(self) -> Value:
         token = self.take()
-        if token.kind == "number":
+        if token.kind == "number" and math.isfinite(float(token.text)):
             return float(token.text)
         if token.kind == "text":
             inner = token.text[1:-1] if token.text[0] == '"' else token.text[1:-1].replace('"', '\\"')
-            return str(json.loads(f'"{inner}"'))
+            try:
+                return str(json.loads(f'"{inner}"'))
+            except json.JSONDecodeError as error:
+                self.fail(f"{token.text} is no text: {error.msg}")
         if token.text in ("true", "false"):
             return token.text == "true"
         return self.fail(f"expected a number, a text, true or false, got {token.text!r}")

@@ -28,17 +28,22 @@ from glasshouse.data.mixing.expression import (
 _OPPOSITE: dict[str, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 
 
+MOST_PATHS = 16
+
+
+class TooManyPathsError(ValueError):
+    """So many paths of one filter may yield nothing that it cannot be written out."""
+
+
 def truth(expression: Expression) -> Expression:
-    """The expression that holds where the jq filter yields `true`: neither `false` nor nothing."""
+    """The expression that holds where the jq filter yields `true`: neither `false` nor nothing.
+
+    Raises `TooManyPathsError` where more than `MOST_PATHS` conditions would have to be written out.
+    """
     if isinstance(expression, And):
         return _all([truth(part) for part in expression.parts])
     if isinstance(expression, Or):
-        found: list[Expression] = []
-        before: list[Expression] = []
-        for number, part in enumerate(expression.parts):
-            found.append(_all([*before, truth(part)]))
-            before = _yields(Or(expression.parts[: number + 1]))
-        return Or(tuple(found))
+        return _folded(expression)[0]
     if isinstance(expression, Not):
         body = expression.body
         if isinstance(body, Comparison) and body.left.function:
@@ -47,19 +52,32 @@ def truth(expression: Expression) -> Expression:
     return _all([*_yields(expression), expression])
 
 
+def _folded(expression: And | Or) -> tuple[Expression, list[Expression]]:
+    """The truth of parts that are looked at from left to right, and the conditions under which they yield something."""
+    either = isinstance(expression, Or)
+    done: list[Expression] = []
+    conditions: list[Expression] = []
+    for part in expression.parts:
+        more = [one for one in _yields(part) if one not in conditions]
+        holds = truth(part)
+        if more and done:
+            decided = (Or(tuple(done)) if len(done) > 1 else done[0]) if either else Not(_all(done))
+            conditions.append(Or((decided, _all(more))))
+        else:
+            conditions += more
+        if len(conditions) > MOST_PATHS:
+            raise TooManyPathsError(f"more than {MOST_PATHS} paths in it may yield nothing")
+        before = conditions[:-1] if more and done else conditions
+        done.append(_all([*before, holds]) if either else holds)
+    return Or(tuple(done)) if either else _all(done), conditions
+
+
 def _yields(expression: Expression) -> list[Expression]:
     """The conditions, all together, under which an expression yields something; none where it always does."""
     if isinstance(expression, Not):
         return _yields(expression.body)
     if isinstance(expression, And | Or):
-        first, *rest = expression.parts
-        found = _yields(first)
-        for number, part in enumerate(rest, 1):
-            if more := _yields(part):
-                done = truth(type(expression)(expression.parts[:number]) if number > 1 else first)
-                decided = done if isinstance(expression, Or) else Not(done)
-                found.append(Or((decided, _all(more))))
-        return found
+        return _folded(expression)[1]
     if isinstance(expression, Comparison | Membership) and expression.left.function:
         return [Comparison(Measure(expression.left.column, "count"), ">", Constant(0.0))]
     column = expression.column if isinstance(expression, Presence | Flag) else expression.left.column

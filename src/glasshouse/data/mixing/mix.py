@@ -18,7 +18,7 @@ import orjson
 
 from glasshouse.data.executor import Executor, Threads
 from glasshouse.data.mixing.job import Task, mix_files
-from glasshouse.data.mixing.mixture import Mixture, MixtureError
+from glasshouse.data.mixing.mixture import MOST_REPEATS, Mixture, MixtureError
 from glasshouse.data.mixing.rows import InputFile, plan_stream
 from glasshouse.data.mixing.sampling import Sampling, sampling_of_amounts, sampling_of_repeat
 from glasshouse.data.mixing.summary import MixSummary, summarise
@@ -61,6 +61,9 @@ def mix(
     home = Path(directory).resolve()
     if (home / SUMMARY).exists():
         raise FileExistsError(f"{home} holds a finished mixture or corpus already: choose a new directory")
+    for path in (Path(path) for stream in mixture.streams for path in stream.documents):
+        if path.is_dir() and home.is_relative_to(path.resolve()):
+            raise MixtureError(f"{home} lies in the input {path}: choose a directory outside it for the result")
     plans = [plan_stream(stream) for stream in mixture.streams]
     warnings = check_mixture(mixture, plans)
     _claim(home, mixture)
@@ -136,6 +139,12 @@ def _weighed(mixture: Mixture, plans: list[list[InputFile]], home: Path, executo
     shares = [mixture.weights[stream.name] / total for stream in mixture.streams]
     held = [float(amount.sum()) for amount in amounts]
     whole = mixture.total or min(amount / share for amount, share in zip(held, shares, strict=True))
+    for stream, amount, share in zip(mixture.streams, held, shares, strict=True):
+        if share * whole > MOST_REPEATS * amount:
+            raise MixtureError(
+                f"stream {stream.name!r} would come {share * whole / amount:,.0f} times, at most {MOST_REPEATS:,} are "
+                f"written: the total of {whole:,.0f} {mixture.weigh_by} is too much for it"
+            )
     return [
         sampling_of_amounts(one, amount, share * whole)
         for one, amount, share in zip(hashes, amounts, shares, strict=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import orjson
 from pydantic import Field, field_validator, model_validator
 
 from glasshouse.data.mixing.filters import Filter
 from glasshouse.data.mixing.spans import SpanReplacement
+from glasshouse.data.settings_file import SettingsFileError, read_settings_file
 from glasshouse.store.configuration import Config, fingerprint
 
 Form = Literal["jsonl.gz", "jsonl.zst", "jsonl", "parquet"]
+
+
+MOST_REPEATS = 1000
 
 
 class MixtureError(ValueError):
@@ -43,7 +46,7 @@ class Stream(Config):
     measure: tuple[str, ...] = ()
     filter: Filter = Filter()
     replace: tuple[SpanReplacement, ...] = ()
-    repeat: float = Field(default=1.0, ge=0)
+    repeat: float = Field(default=1.0, ge=0, le=MOST_REPEATS)
     minimum_text_bytes: int = Field(default=0, ge=0)
     unknown: Literal["error", "warning"] = "error"
 
@@ -124,23 +127,10 @@ def read_mixture(path: str | Path) -> Mixture:
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML, JSON or TOML file. Raises `MixtureError`."""
-    import tomllib
-
-    import yaml
-
-    file = Path(path)
     try:
-        content = file.read_bytes()
-        if file.suffix == ".toml":
-            found: Any = tomllib.loads(content.decode())
-        elif file.suffix == ".json":
-            found = orjson.loads(content)
-        elif file.suffix in (".yaml", ".yml"):
-            found = yaml.safe_load(content)
-        else:
-            raise MixtureError(f"{path}: a mixture is written in .yaml, .json or .toml")
-    except (yaml.YAMLError, orjson.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MixtureError(f"{path} is not readable: {error}") from None
+        found = read_settings_file(path)
+    except SettingsFileError as error:
+        raise MixtureError(str(error)) from None
     if not isinstance(found, dict):
         raise MixtureError(f"{path} holds {type(found).__name__}, a mixture is a mapping with 'streams'")
     return {str(key): value for key, value in found.items()}

@@ -223,9 +223,11 @@ class _Parser:
         if token.text not in FUNCTIONS:
             self.fail(f"there is no function {token.text!r}: there are {', '.join(FUNCTIONS)}", place)
         self.take()
+        if self.tokens[self.position + 1].text == "(" and self.next.kind == "name":
+            self.fail(f"{token.text}(…) takes the name of one column", (self.next.start, self.next.end))
         inner = self.measure()
         closing = self.take()
-        if inner.function or closing.text != ")":
+        if closing.text != ")":
             self.fail(f"{token.text}(…) takes the name of one column", inner.place)
         return Measure(inner.column, token.text, place=(token.start, closing.end))
 
@@ -254,6 +256,10 @@ class _Parser:
         if token.text[0] == "'":
             inner = re.sub(r'\\(.)|(")', lambda m: m[1] if m[1] == "'" else '\\"' if m[2] else m[0], inner)
         try:
-            return str(json.loads(f'"{inner}"'))
+            found = str(json.loads(f'"{inner}"'))
+            found.encode()
         except json.JSONDecodeError as error:
             self.fail(f"not a text: {error.msg}", (token.start, token.end))
+        except UnicodeEncodeError:
+            self.fail("not a text: half of a surrogate pair", (token.start, token.end))
+        return found
