@@ -49,5 +49,14 @@ def test_a_partial_folder_of_a_kill_is_begun_anew(tmp_path):
     assert not (tmp_path / "00000.partial").exists()
 
 
+@pytest.mark.parametrize("torn", ["", '{"key": "k'])
+def test_a_torn_receipt_is_none(tmp_path, torn):
+    run(tmp_path, [4])
+    (tmp_path / "00000" / "receipt.json").write_text(torn)
+    run(tmp_path, [4])
+    assert (tmp_path / "00000" / "calls").read_text() == "x"
+    assert receipt(tmp_path / "00000")["says"] == {"square": 16}
+
+
 def test_keys_depend_on_every_part():
     assert len({work_key("a", 1), work_key("a", 2), work_key("b", 1), work_key(["a", 1])}) == 4

@@ -121,10 +121,10 @@ class _Resumable(Generic[Task]):
 
 
 def receipt(folder: Path) -> dict[str, Any] | None:
-    """The receipt in a folder, or `None` when its work is not done."""
+    """The receipt in a folder, or `None` when its work is not done: there is none, or a power cut left a torn one."""
     try:
         return dict(orjson.loads((folder / RECEIPT).read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, orjson.JSONDecodeError):
         return None
 
 
