@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from glasshouse.cli import cli
 from glasshouse.data.contamination.decontaminate import NotEmptyError, decontaminate
 from glasshouse.data.contamination.evaluation_sets import read_evaluation_sets
 from glasshouse.data.contamination.index import EvaluationIndex
@@ -265,3 +267,12 @@ def test_directories_that_hold_something_else_are_left_as_they_are(home, index, 
     (tmp_path / "busy" / "work.lock").unlink(missing_ok=True)
     tokenize_files([home / "in"], tmp_path / "busy", SETTINGS)
     assert digests(tmp_path / "busy") == digests(once / "tokens")
+
+
+@pytest.mark.parametrize("command", ["tokenize", "decontaminate"])
+def test_results_below_the_inputs_would_be_inputs_of_the_next_run(home, command):
+    more = ["--tokenizer", "train"] if command == "tokenize" else ["--against", str(home / "quiz.jsonl")]
+    done = CliRunner().invoke(cli, [command, str(home / "in"), *more, "--out", str(home / "in" / "below")])
+    assert done.exit_code == 2
+    assert "lies in the input directory" in done.output
+    assert not (home / "in" / "below").exists()

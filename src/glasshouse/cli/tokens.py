@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.corpus import shown
+from glasshouse.cli.corpus import refuse_inside, shown
 from glasshouse.cli.options import READS, executor_of, existing_path, json_line, names_files, on_workers, printable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def tokenize(
     settings = Tokenizing(
         tokenizer=tokenizer, vocabulary=vocabulary, layout=layout, holdout=holdout, seed=seed, fertility=fertility
     )
-    shards = planned(location, paths, shard_bytes)
+    shards = planned(location, paths, out, shard_bytes)
     with executor_of(workers, on_ray, ray_address) as executor, shown("tokenising", shards, as_json) as progress:
         summary = tokenize_files(shards, out, settings, executor=executor, progress=progress)
     if as_json:
@@ -99,7 +99,7 @@ def decontaminate(
 
     settings: dict[str, Any] = {"threshold": threshold, "action": "report" if report_only else action}
     index = index_of(against, fields, ngram, dialect, save_index)
-    shards = planned(location, paths, shard_bytes)
+    shards = planned(location, paths, out, shard_bytes)
     with executor_of(workers, on_ray, ray_address) as executor, shown("searching", shards, as_json) as progress:
         report = run(shards, index, out, Decontamination(**settings), executor=executor, progress=progress)
     if as_json:
@@ -136,9 +136,10 @@ def index_of(against: tuple[str, ...], fields: tuple[str, ...], ngram: int, dial
     return index
 
 
-def planned(location: str, paths: tuple[str, ...], shard_bytes: int | None) -> list[InputShard]:
+def planned(location: str, paths: tuple[str, ...], out: str, shard_bytes: int | None) -> list[InputShard]:
     """The shards of PATHS; what is neither a path, a pattern nor a URL is an artifact of the store."""
     from glasshouse.data.sources.inputs import plan_inputs
 
+    refuse_inside(out, paths)
     named = [path if names_files(path) else existing_path(location, path) for path in paths]
     return plan_inputs(named, shard_bytes=shard_bytes)
