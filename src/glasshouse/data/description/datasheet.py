@@ -29,6 +29,7 @@ from glasshouse.data.description.datasheet_text import Block, Paragraph, Section
 from glasshouse.data.description.whatif import WhatIf, what_if
 from glasshouse.data.description.whatif_rules import UnknownCurationError
 from glasshouse.data.description.whatif_table import SignalTable
+from glasshouse.data.opening import open_corpus
 from glasshouse.data.writing import disk_errors_named
 from glasshouse.store.configuration import canonical_json, fingerprint
 
@@ -75,7 +76,7 @@ def datasheet(
         NotACorpusError: there is no corpus.
         DamagedCorpusError: its files contradict each other.
     """
-    home = corpus if isinstance(corpus, CorpusDirectory) else CorpusDirectory(corpus)
+    home = open_corpus(corpus)
     said = answers or Answers()
     files, facts, tokens = file_facts(home), document_facts(home), token_counts(shards)
     table = SignalTable(home)
@@ -262,7 +263,7 @@ def _contamination(report: Any) -> Block:
     names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, plain))
     columns = sorted(names, key=lambda name: name != "name")  # the set's name first, the counts in their order
     cells = [[row.get(name) if isinstance(row.get(name), plain) else None for name in columns] for row in rows]
-    return Table(title, columns, cells)
+    return Table(title, columns, cells, "" if cells else "A report was given, and there is nothing in it to show.")
 
 
 def _distribution(facts: DocumentFacts, files: Sequence[FileFact], root: str) -> list[Block]:

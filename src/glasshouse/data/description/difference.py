@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from glasshouse.data.corpus import KEPT, CorpusDirectory
 from glasshouse.data.description.datasheet_text import Section, Table, plain
 from glasshouse.data.document import strings
+from glasshouse.data.opening import open_corpus
 
 _KEY = np.dtype("V16")
 EXAMPLES = 20
@@ -86,7 +87,7 @@ class _Kept:
 
 def difference(old: str | Path | CorpusDirectory, new: str | Path | CorpusDirectory) -> Difference:
     """What changed from one version of a corpus to the next. Raises `NotACorpusError` when one of them is none."""
-    before, after = (one if isinstance(one, CorpusDirectory) else CorpusDirectory(one) for one in (old, new))
+    before, after = open_corpus(old), open_corpus(new)
     left, right = _kept(before), _kept(after)
     _, in_left, in_right = np.intersect1d(left.keys, right.keys, assume_unique=True, return_indices=True)
     other = left.texts[in_left] != right.texts[in_right]

@@ -21,6 +21,7 @@ from glasshouse.data.corpus import KEPT, CorpusDirectory
 from glasshouse.data.curation.configuration import RESERVED
 from glasshouse.data.curation.rules import OPERATORS, Rule
 from glasshouse.data.description.whatif_rules import UnknownCurationError, rules_of
+from glasshouse.data.opening import open_corpus
 
 QUARANTINED = "quarantined"
 _MASK = re.compile(r"\|\|\|([A-Z][A-Z_]*)\|\|\|")
@@ -132,7 +133,7 @@ def explain(corpus: str | Path | CorpusDirectory, identifier: str, source: str |
         AmbiguousDocumentError: naming the sources to choose from.
         NotACorpusError: there is no corpus.
     """
-    home = corpus if isinstance(corpus, CorpusDirectory) else CorpusDirectory(corpus)
+    home = open_corpus(corpus)
     found = [(file, row, of) for file, row, of in _places(home, identifier) if source in (None, of)]
     records = [record for record in home.quarantined if _names(record, identifier, source)]
     if len({of for _, _, of in found}) > 1:

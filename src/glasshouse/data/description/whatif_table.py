@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from glasshouse.data.corpus import KEPT, CorpusDirectory
+from glasshouse.data.opening import DamagedCorpusError, open_corpus
 
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]
@@ -28,10 +29,6 @@ _NOT_SIGNALS = ("id", "source", "origin", "verdict")
 
 class UnmeasuredSignalError(ValueError):
     """A rule names a column that this corpus does not have, or that holds no numbers."""
-
-
-class DamagedCorpusError(ValueError):
-    """The files of a corpus contradict each other."""
 
 
 class Amount(NamedTuple):
@@ -61,7 +58,7 @@ class SignalTable:
     """
 
     def __init__(self, corpus: str | Path | CorpusDirectory) -> None:
-        self.corpus = corpus if isinstance(corpus, CorpusDirectory) else CorpusDirectory(corpus)
+        self.corpus = open_corpus(corpus)
         base = self.corpus.signals(["source", "verdict"])
         self.sources, self.source_codes = _encoded(base.column("source"))
         self.verdicts, self.verdict_codes = _encoded(base.column("verdict"))

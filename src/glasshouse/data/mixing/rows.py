@@ -17,12 +17,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glasshouse.data.corpus import KEPT, CorpusDirectory, signal_files
+from glasshouse.data.corpus import KEPT, signal_files
 from glasshouse.data.document import Document, Origin
 from glasshouse.data.mixing.alignment import MisalignedError, SideFile, SignalRows, signal_tables, window
 from glasshouse.data.mixing.expression import Usage
 from glasshouse.data.mixing.fields import FIELDS, Seen, table_of_rows
 from glasshouse.data.mixing.mixture import Stream
+from glasshouse.data.opening import open_corpus
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.signals.measuring import ABOUT, SignalsMismatchError
 from glasshouse.data.sources.attributes import attribute_path
@@ -103,7 +104,7 @@ def plan_stream(stream: Stream) -> list[InputFile]:
 
 def _corpus_files(entry: str) -> list[InputFile]:
     found, first = [], 0
-    for file in CorpusDirectory(entry).document_files:
+    for file in open_corpus(entry).document_files:
         (shard,) = plan_inputs(str(file))
         found.append(InputFile(shard, corpus=entry, first=first))
         first += pq.read_metadata(file).num_rows
