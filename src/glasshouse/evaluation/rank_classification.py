@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glasshouse.evaluation.intervals import Floats, Interval, binomial_interval, bootstrap
+from glasshouse.evaluation.intervals import Floats, Interval, Paired, binomial_interval, bootstrap, paired
 from glasshouse.evaluation.likelihood import Request, encode_requests, log_likelihoods
 from glasshouse.evaluation.tasks import Question, TaskSource
 from glasshouse.store.panels import Bars, Panel, Table
@@ -259,6 +259,22 @@ def _curve(task: TaskSource) -> dict[str, Any]:
         "bands": {"score": [f"{name}/score/low", f"{name}/score/high"]},
         "levels": {"chance": f"{name}/chance"},
     }
+
+
+def compare(first: Mapping[str, Any], second: Mapping[str, Any], seed: int = 0) -> dict[str, Paired]:
+    """Two models' records of the same tasks, question by question, by what each task is judged by (f1: by `acc`).
+
+    Raises `ValueError` naming a task whose questions are not the same.
+    """
+    found = {}
+    for name, record in first["tasks"].items():
+        other = second["tasks"].get(name)
+        if other is None or (record["ids"], record["labels"]) != (other["ids"], other["labels"]):
+            raise ValueError(f"the two models did not answer the same questions of {name}")
+        ranking = "acc" if record["metric"] == "f1" else record["metric"]
+        right = [np.equal(one["answers"][ranking], one["labels"]) for one in (record, other)]
+        found[name] = paired(right[0], right[1], seed)
+    return found
 
 
 def rank_classification(*tasks: TaskSource, seed: int = 0) -> RankClassification:

@@ -1,0 +1,96 @@
+"""Any causal language model to be scored: a Hugging Face folder, or a model and a tokenizer in memory.
+
+A folder of a family that Glasshouse has is read without `transformers`; others need it, and only safetensors, a
+`tokenizer.json` and code of `transformers` itself are used. Nothing is downloaded. Weights are in float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from glasshouse.data.tokens.tokenizer import load_tokenizer
+from glasshouse.evaluation.likelihood import prefix_of
+from glasshouse.language.pretrain import model_context
+from glasshouse.nn.families import FAMILIES
+from glasshouse.nn.huggingface import load_huggingface
+
+
+class ModelError(ValueError):
+    """A folder that holds no model which can be scored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredModel:
+    """A model with its tokenizer: what `glasshouse.language.measures.CausalModel` asks for."""
+
+    transformer: nn.Module
+    tokenizer: Any
+    end_of_sequence: int
+    context: int
+
+
+def scored_model(
+    model: nn.Module, tokenizer: Any, *, end_of_sequence: int | None = None, context: int | None = None
+) -> ScoredModel:
+    """A causal model of `transformers` or of this house, to be measured.
+
+    Args:
+        tokenizer: of `tokenizers` or `transformers`.
+        end_of_sequence: the token that stands before a text; by default what the tokenizer puts there, else the
+            `eos_token_id` of the model's configuration.
+        context: longest input, in tokens; by default the model's.
+
+    Raises:
+        ModelError: no such token is known.
+    """
+    prefix = prefix_of(tokenizer)
+    stated = getattr(getattr(model, "config", None), "eos_token_id", None)
+    ids = [end_of_sequence, *prefix[:1], *(stated if isinstance(stated, list) else [stated])]
+    begin = next((token for token in ids if token is not None), None)
+    if begin is None:
+        raise ModelError("neither the tokenizer nor the model says which token stands before a text: give it")
+    return ScoredModel(model.eval(), tokenizer, int(begin), context or model_context(model))
+
+
+def open_folder(folder: str | Path, device: str = "cpu") -> ScoredModel:
+    """The model in a Hugging Face folder.
+
+    Raises:
+        ModelError: naming the file that is missing.
+        ImportError: the family is not one of ours and `transformers` is not installed.
+    """
+    home = Path(folder)
+    config = home / "config.json"
+    if not config.is_file() or not (home / "tokenizer.json").is_file():
+        raise ModelError(f"{home} is no model folder: it needs config.json, tokenizer.json and safetensors files")
+    stated: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    end = stated.get("eos_token_id")
+    module: nn.Module
+    if stated.get("model_type") in FAMILIES:
+        module = load_huggingface(home, dtype=torch.float32, device=device)
+    else:
+        try:
+            from transformers import AutoModelForCausalLM
+        except ImportError:
+            raise ImportError(
+                f"a model of the family {stated.get('model_type')!r} needs the package transformers: "
+                "pip install 'glasshouse[huggingface]'"
+            ) from None
+        try:
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                home, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
+            module = opened.to(device)
+        except OSError as error:
+            raise ModelError(f"{home} cannot be opened: {error}") from None
+    tokenizer = load_tokenizer(home)
+    begin = prefix_of(tokenizer)
+    return scored_model(
+        module, tokenizer, end_of_sequence=begin[0] if begin else end[0] if isinstance(end, list) else end
+    )
