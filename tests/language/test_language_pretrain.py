@@ -19,8 +19,8 @@ from glasshouse.language.pretrain import (
     check_tokens,
     model_flops_per_row,
     pretrain,
-    shifted,
 )
+from glasshouse.language.scoring import shifted
 from glasshouse.language.trace import Trace
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.transformer import Transformer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -59,20 +60,28 @@ def generate(model: str, prompt: str, location: str, **sampling: Any) -> None:
 
 @click.command()
 @click.argument("model")
+@click.option("--system", help="A system message, for a model with a chat form.")
 @sampling_options
 @READS
-def chat(model: str, location: str, **sampling: Any) -> None:
-    """Write with a MODEL in turns: what you type is added to the text, then the model continues it.
+def chat(model: str, system: str | None, location: str, **sampling: Any) -> None:
+    """Write with a MODEL in turns.
 
-    A base model has learnt to continue documents, not to answer; start it off the way a document would. An empty line
-    lets it go on, `/new` begins a new document, `/quit` or end-of-file leaves.
+    A model that was fine-tuned on conversations answers what you type, in its chat form; when the conversation grows
+    too long its oldest turns are forgotten. A base model has learnt to continue documents, not to answer: what you type
+    is added to the text, and the model continues it. Start it off the way a document would; an empty line lets it go
+    on. `/new` begins anew, `/quit` or end-of-file leaves.
     """
+    from glasshouse.language.chat import ChatError
     from glasshouse.language.generation import Sampling
 
     loaded = open_model(location, model).load()
-    click.echo(f"context {loaded.context} tokens; /new begins anew, /quit leaves")
+    if system is not None and loaded.chat is None:
+        raise ChatError(f"{model} has no chat form, so it takes no system message: fine-tune it on conversations")
+    form = "answers in its chat form" if loaded.chat else "continues the text"
+    click.echo(f"context {loaded.context} tokens; the model {form}; /new begins anew, /quit leaves")
+    write = _answering(loaded, system) if loaded.chat else _continuing(loaded)
     settings = Sampling(**sampling)
-    text, turn = "", 0
+    turn = 0
     while True:
         try:
             line = click.prompt(">", default="", show_default=False, prompt_suffix=" ")
@@ -82,14 +91,43 @@ def chat(model: str, location: str, **sampling: Any) -> None:
         if line == "/quit":
             return
         if line == "/new":
-            text = ""
+            write = _answering(loaded, system) if loaded.chat else _continuing(loaded)
             continue
-        text = loaded.tail(text + line, room=settings.tokens)
-        for piece in loaded.stream_text(text, settings.but(seed=settings.seed + turn)):
+        for piece in write(line, settings.but(seed=settings.seed + turn)):
             click.echo(piece, nl=False)
-            text += piece
         click.echo()
         turn += 1
+
+
+def _continuing(loaded: Any) -> Callable[[str, Any], Iterator[str]]:
+    """What is typed is added to one text, which the model continues."""
+    text = ""
+
+    def write(line: str, settings: Any) -> Iterator[str]:
+        nonlocal text
+        text = loaded.tail(text + line, room=settings.tokens)
+        for piece in loaded.stream_text(text, settings):
+            text += piece
+            yield piece
+
+    return write
+
+
+def _answering(loaded: Any, system: str | None) -> Callable[[str, Any], Iterator[str]]:
+    """What is typed is a user's turn of one conversation."""
+    from glasshouse.language.chat import Message
+
+    messages = [Message("system", system)] if system is not None else []
+
+    def write(line: str, settings: Any) -> Iterator[str]:
+        messages[:] = loaded.recent([*messages, Message("user", line)], room=settings.tokens)
+        pieces = []
+        for piece in loaded.stream_answer(messages, settings):
+            pieces.append(piece)
+            yield piece
+        messages.append(Message("assistant", "".join(pieces)))
+
+    return write
 
 
 @click.group()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from glasshouse.evaluation.adaptation import FormatAccuracy, KullbackLeibler, PreferenceAccuracy, Recall
 from glasshouse.evaluation.comparison import Comparison
 from glasshouse.evaluation.curation import CuratedCorpus
 from glasshouse.evaluation.grammar import KnownEntropy
@@ -25,6 +26,10 @@ PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
     "KnownEntropy": KnownEntropy.panels,
     "Perplexity": Perplexity.panels,
     "Generations": Generations.panels,
+    "FormatAccuracy": FormatAccuracy.panels,
+    "KullbackLeibler": KullbackLeibler.panels,
+    "PreferenceAccuracy": PreferenceAccuracy.panels,
+    "Recall": Recall.panels,
     "RankClassification": RankClassification.panels,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import tokenizers
 
-from glasshouse.language.generation import Sampling, stream_text
+from glasshouse.language.chat import JINJA, Chat, Message, read_chat_template
+from glasshouse.language.generation import Sampling, stream, stream_text
 from glasshouse.language.measures import measured_curves
 from glasshouse.nn.huggingface import load_huggingface
 from glasshouse.nn.transformer import Transformer
@@ -35,11 +36,13 @@ class LoadedModel:
 
     Attributes:
         end_of_sequence: id of the token between documents; it also stands before a text.
+        chat: the chat form, of a model that was tuned in it.
     """
 
     transformer: Transformer
     tokenizer: tokenizers.Tokenizer
     end_of_sequence: int
+    chat: Chat | None = None
 
     @property
     def context(self) -> int:
@@ -55,6 +58,32 @@ class LoadedModel:
         end = self.tokenizer.id_to_token(self.end_of_sequence)
         return stream_text(self.transformer, self.tokenizer, prompt, sampling, end=end)
 
+    def stream_answer(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """The next answer of a conversation in pieces; only for a model with a chat form."""
+        assert self.chat is not None  # noqa: S101
+        made: list[int] = []
+        shown = ""
+        for token in stream(self.transformer, self.chat.prompt(messages), sampling, end=self.end_of_sequence):
+            made.append(token)
+            text = self.chat.decode(made)
+            if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+                yield text[len(shown) :]
+                shown = text
+
+    def recent(self, messages: Sequence[Message], room: int) -> list[Message]:
+        """The conversation without its oldest turns, so that `room` tokens (at most half the context) are to spare.
+
+        System messages stay, and so does the last message whatever its length.
+        """
+        assert self.chat is not None  # noqa: S101
+        kept, most = list(messages), self.context - min(room, self.context // 2)
+        while len(self.chat.prompt(kept)) > most:
+            oldest = next((number for number, item in enumerate(kept[:-1]) if item.role != "system"), None)
+            if oldest is None:
+                break
+            del kept[oldest]
+        return kept
+
     def tail(self, text: str, room: int) -> str:
         """The end of a text that fits into the context with `room` tokens (at most half the context) to spare."""
         most = self.context - min(room, self.context // 2) - 1
@@ -69,7 +98,9 @@ class LanguageModel(Artifact):
         """The model in evaluation mode."""
         transformer = load_huggingface(self.path, device=device).eval()
         tokenizer = tokenizers.Tokenizer.from_file(str(self.file("tokenizer.json")))
-        return LoadedModel(transformer, tokenizer, int(self.training["end_of_sequence"]))
+        end = int(self.training["end_of_sequence"])
+        chat = Chat(tokenizer, end) if read_chat_template(self.path) == JINJA else None
+        return LoadedModel(transformer, tokenizer, end, chat)
 
     @cached_property
     def training(self) -> dict[str, Any]:
@@ -157,7 +188,12 @@ class LanguageModel(Artifact):
         rates = {"learning rate": [(r["step"], r["learning_rate"]) for r in metrics if "learning_rate" in r]}
         return [
             Numbers("Training", figures),
-            Curves("Loss", "update", "nats per token", losses),
+            Curves(
+                "Loss",
+                "update",
+                "nats per token" if "pairs" not in self.manifest["measurements"] else "nats per pair",
+                losses,
+            ),
             Curves("Learning rate", "update", "learning rate", rates),
             *measured_curves(measured["curves"], [(0.0, measured["untrained"]), *taken]),
         ]

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
+from glasshouse.language.scoring import token_loss
 from glasshouse.language.token_rows import BlankedRows, TokenRows, TokenShards
-from glasshouse.nn.loss import IGNORE, TokenLoss, cross_entropy, linear_cross_entropy
+from glasshouse.nn.loss import IGNORE, TokenLoss
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.meters import transformer_flops_per_token
@@ -31,9 +30,8 @@ from glasshouse.training.trainer import TrainingResult, train
 class LanguageModelling:
     """Next-token prediction on any module that maps tokens to logits: ours or a Hugging Face causal model.
 
-    A batch is `{"tokens"}`, or `{"tokens", "targets"}` with targets aligned to the tokens and `IGNORE` where there is
-    none (fine-tuning on answers only). A model with `head_weight` is asked for its hidden states and never holds all
-    logits at once.
+    A batch is `{"tokens"}`, or with `targets` aligned to the tokens and `IGNORE` where there is none (fine-tuning on
+    answers only), and with `positions` and `segments` where examples share a row (`glasshouse.language.scoring`).
     """
 
     unit = "tokens"
@@ -67,14 +65,7 @@ class LanguageModelling:
 
     def token_loss(self, batch: Mapping[str, Tensor]) -> TokenLoss:
         """Summed loss over the targets of a batch, in nats."""
-        tokens = batch["tokens"]
-        targets = batch["targets"] if "targets" in batch else shifted(tokens)
-        if hasattr(self.model, "head_weight"):
-            hidden = self.model(tokens, logits=False).hidden
-            return linear_cross_entropy(hidden, cast(Tensor, self.model.head_weight), targets, z_loss=self.z_loss)
-        found = self.model(tokens)
-        logits = found if isinstance(found, Tensor) else found.logits
-        return cross_entropy(logits, targets, z_loss=self.z_loss)
+        return token_loss(self.model, batch, z_loss=self.z_loss)
 
     def blocks(self) -> list[nn.Module]:
         """The model's layers: its longest module list."""
@@ -96,13 +87,6 @@ class LanguageModelling:
             found = self.token_loss({"tokens": self.validation.batch(rows)["tokens"].to(device)})
             total, count = total + float(found.cross_entropy), count + float(found.counted)
         return {"loss": total / count}
-
-
-def shifted(tokens: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
-    """The next token at every position, `IGNORE` at the last."""
-    targets = torch.full_like(tokens, IGNORE)
-    targets[:, :-1] = tokens[:, 1:]
-    return targets
 
 
 def pretrain(

@@ -106,6 +106,9 @@ def training_of(model: LanguageModel) -> Training:
 def inputs_of(model: LanguageModel, store: Store) -> list[Shards]:
     """The shards a model was trained on, by data stage. Raises `StoreError` when they are not in the store."""
     inputs = model.manifest["inputs"]
+    if "shards" not in inputs:
+        base = inputs.get("model", {}).get("artifact", "something else")
+        raise StoreError(f"{model} was not trained on token shards but tuned from {base}: ask about that model")
     later = sorted((role for role in inputs if role.startswith("later.")), key=lambda role: int(role.split(".")[1]))
     found = [store.open(inputs[role]["artifact"]) for role in ("shards", *later)]
     shards = [item for item in found if isinstance(item, Shards)]

@@ -1,0 +1,230 @@
+"""Steps of adaptation: conversations and preferences as artifacts, and the models tuned on them.
+
+`finetune` and `prefer` are thin: the methods are `glasshouse.language.finetune` and `glasshouse.language.dpo`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glasshouse.data.quarantine import Quarantine
+from glasshouse.data.sources.reading import fingerprint_files
+from glasshouse.language.adapters import add_adapters, merge_adapters, save_adapters
+from glasshouse.language.chat import Chat, write_chat_template
+from glasshouse.language.conversations import (
+    Conversation,
+    Preference,
+    Record,
+    RoleMarkers,
+    read_conversations,
+    read_preferences,
+    write_rows,
+)
+from glasshouse.language.dpo import PreferenceTuning
+from glasshouse.language.dpo import prefer as prefer_pairs
+from glasshouse.language.finetune import Adaptation, FineTuning
+from glasshouse.language.finetune import finetune as finetune_on_conversations
+from glasshouse.language.model import TRAINING, LanguageModel, LoadedModel
+from glasshouse.nn.huggingface import save_huggingface
+from glasshouse.nn.transformer import Transformer
+from glasshouse.store.artifact import Artifact
+from glasshouse.store.configuration import ConfigurationError, named_seed
+from glasshouse.store.panels import Numbers, Panel, Table
+from glasshouse.store.step import Run, step
+from glasshouse.training.parallel import ParallelPlan
+from glasshouse.training.trainer import TrainingResult
+
+TRAIN, HOLDOUT, QUARANTINE = "train.jsonl", "holdout.jsonl", "quarantine.jsonl"
+
+
+class Conversations(Artifact):
+    """Conversations to learn from, and some held out, as JSON Lines of `messages`."""
+
+    @property
+    def train(self) -> list[Conversation]:
+        """To learn from."""
+        return list(read_conversations(self.file(TRAIN), Quarantine()))
+
+    @property
+    def holdout(self) -> list[Conversation]:
+        """Held out by the hash of the prompt."""
+        return list(read_conversations(self.file(HOLDOUT), Quarantine())) if _filled(self, HOLDOUT) else []
+
+    def panels(self) -> list[Panel]:
+        """How many, and what was put aside."""
+        return _reading_panels(self, "Conversations")
+
+
+class Preferences(Artifact):
+    """Pairs of answers to learn from, and some held out, as JSON Lines in TRL's conversational form."""
+
+    @property
+    def train(self) -> list[Preference]:
+        """To learn from."""
+        return list(read_preferences(self.file(TRAIN), Quarantine()))
+
+    @property
+    def holdout(self) -> list[Preference]:
+        """Held out by the hash of the prompt."""
+        return list(read_preferences(self.file(HOLDOUT), Quarantine())) if _filled(self, HOLDOUT) else []
+
+    def panels(self) -> list[Panel]:
+        """How many, and what was put aside."""
+        return _reading_panels(self, "Preferences")
+
+
+def _fingerprint(paths: str | Sequence[str], **_: Any) -> list[list[str | int]]:
+    return [list(entry) for entry in fingerprint_files([paths] if isinstance(paths, str) else list(paths))]
+
+
+@step(observe=_fingerprint)
+def conversations(
+    run: Run, paths: str | Sequence[str], holdout: float = 0.05, role_markers: RoleMarkers = "keep", seed: int = 0
+) -> Conversations:
+    """Read conversations from JSON Lines or Parquet; bad rows go to quarantine."""
+    with Quarantine(run.output / QUARANTINE) as quarantine:
+        found = read_conversations(_listed(paths), quarantine, role_markers=role_markers)
+        _write_splits(run, list(found), holdout, seed)
+    _measure_reading(run, quarantine)
+    return Conversations(run.output)
+
+
+@step(observe=_fingerprint)
+def preferences(
+    run: Run, paths: str | Sequence[str], holdout: float = 0.05, role_markers: RoleMarkers = "keep", seed: int = 0
+) -> Preferences:
+    """Read preferences from JSON Lines or Parquet; bad rows go to quarantine."""
+    with Quarantine(run.output / QUARANTINE) as quarantine:
+        found = read_preferences(_listed(paths), quarantine, role_markers=role_markers)
+        _write_splits(run, list(found), holdout, seed)
+    _measure_reading(run, quarantine)
+    return Preferences(run.output)
+
+
+@step()
+def finetune(
+    run: Run, model: LanguageModel, data: Conversations, settings: FineTuning, device: str = "cpu"
+) -> LanguageModel:
+    """Fine-tune a language model on conversations; the result has the chat template. A killed run goes on."""
+    loaded, chat = _open(model, device)
+    learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
+    with run.bar("fine-tuning", None) as bar:
+        result, rows = finetune_on_conversations(
+            learner, data.train, chat, settings, run.scratch / "run", validation=data.holdout, progress=bar
+        )
+    run.measure(**rows.counts, filled=round(rows.filled, 4))
+    tokens = sum(item.learnt for item in rows.examples) * settings.epochs
+    return _finish(run, "finetune", model, loaded, learner, settings, result, tokens)
+
+
+@step()
+def prefer(
+    run: Run, model: LanguageModel, data: Preferences, settings: PreferenceTuning, device: str = "cpu"
+) -> LanguageModel:
+    """Tune a language model on preferences with DPO; the model given is the reference. A killed run goes on."""
+    loaded, chat = _open(model, device)
+    learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
+    with run.bar("tuning on preferences", None) as bar:
+        result, rows = prefer_pairs(
+            learner, data.train, chat, settings, run.scratch / "run", validation=data.holdout, progress=bar
+        )
+    run.measure(pairs=rows.rows, truncated=rows.truncated, left_out=len(rows.left_out))
+    tokens = sum(side.learnt for pair in rows.pairs for side in pair) * settings.epochs
+    return _finish(run, "prefer", model, loaded, learner, settings, result, tokens)
+
+
+def _open(model: LanguageModel, device: str) -> tuple[LoadedModel, Chat]:
+    loaded = model.load(device)
+    return loaded, Chat(loaded.tokenizer, loaded.end_of_sequence)
+
+
+def _finish(
+    run: Run,
+    stage: str,
+    base: LanguageModel,
+    loaded: LoadedModel,
+    learner: torch.nn.Module,
+    settings: Adaptation,
+    result: TrainingResult,
+    tokens: int,
+) -> LanguageModel:
+    """Write the model folder with the chat template, the adapters apart, and how it was trained."""
+    if settings.lora is not None:
+        save_adapters(learner, run.scratch / "adapters", base=f"artifact {base.id}")
+        learner = merge_adapters(learner)
+    assert isinstance(learner, Transformer)  # noqa: S101 (adapters were merged)
+    end = loaded.end_of_sequence
+    files = [base.file(name) for name in ("tokenizer.json", "tokenizer_config.json")]
+    save_huggingface(learner.cpu(), run.output, end=end, begin=end, tokenizer_files=files)
+    write_chat_template(run.output)
+    if settings.lora is not None:
+        shutil.copytree(run.scratch / "adapters", run.output / "adapters")
+    home = run.scratch / "run"
+    outcome = {
+        "steps": result.step,
+        "tokens": tokens,
+        "loss": result.loss,
+        "parameters": sum(parameter.numel() for parameter in learner.parameters()),
+        "weights_hash": result.weights_hash,
+        "processes": ParallelPlan.current().world,
+    }
+    document = {
+        "stage": stage,
+        "end_of_sequence": end,
+        "context": loaded.context,
+        "identity": json.loads((home / "run.json").read_text(encoding="utf-8")),
+        "outcome": outcome,
+    }
+    (run.output / TRAINING).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.copyfile(result.metrics, run.output / "metrics.jsonl")
+    made = LanguageModel(run.output)
+    shutil.copyfile(home / "timings.jsonl", made.record / "timings.jsonl")
+    run.measure(seconds=round(result.seconds, 3), resumed_from=result.resumed_from)
+    return made
+
+
+def _write_splits(run: Run, records: Sequence[Conversation | Preference], holdout: float, seed: int) -> None:
+    if not 0 <= holdout < 1:
+        raise ConfigurationError(f"holdout got {holdout}: it should be at least 0 and below 1")
+    splits: dict[str, list[Record]] = {TRAIN: [], HOLDOUT: []}
+    for record in records:
+        place = named_seed(seed, "holdout", *(part for message in record.prompt for part in message)) / (1 << 63)
+        splits[HOLDOUT if place < holdout else TRAIN].append(record)
+    if not splits[TRAIN]:
+        raise ConfigurationError(
+            f"there is nothing to learn from: {len(records)} rows were read, none is left to train"
+        )
+    run.measure(**{Path(name).stem: write_rows(rows, run.output / name) for name, rows in splits.items()})
+
+
+def _measure_reading(run: Run, quarantine: Quarantine) -> None:
+    run.measure(
+        seen=quarantine.rows_seen,
+        quarantined=quarantine.rows_quarantined,
+        reasons=dict(quarantine.by_reason),
+        noted=dict(quarantine.noted),
+    )
+
+
+def _listed(paths: str | Sequence[str]) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+def _filled(artifact: Artifact, name: str) -> bool:
+    return artifact.file(name).stat().st_size > 0
+
+
+def _reading_panels(artifact: Artifact, title: str) -> list[Panel]:
+    counts = artifact.manifest["measurements"]
+    figures = {"to learn from": f"{counts['train']:,}", "held out": f"{counts['holdout']:,}"}
+    figures |= (
+        {"rows seen": f"{counts['seen']:,}", "quarantined": f"{counts['quarantined']:,}"} if "seen" in counts else {}
+    )
+    rows = [*counts.get("reasons", {}).items(), *counts.get("noted", {}).items()]
+    return [Numbers(title, figures), *([Table("Put aside or noted", ["what", "rows"], rows)] if rows else [])]
