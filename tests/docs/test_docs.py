@@ -251,6 +251,28 @@ def test_the_check_notices_a_typed_status_and_a_new_claim(tables, tmp_path):
     assert r"A \| B" in readme.read_text(encoding="utf-8")
 
 
+def test_the_page_of_a_paper_shows_its_claims_beside_what_the_paper_found(tables, tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (tmp_path / "README.md").write_text(f"{tables.BEGIN}\n{tables.END}\n", encoding="utf-8")
+    (docs / "systems.json").write_text(json.dumps([OLMO]), encoding="utf-8")
+    (docs / "claims.json").write_text(json.dumps(claims_of("holds", source="2402.00838, table 6")), encoding="utf-8")
+    (docs / "findings.json").write_text(json.dumps({"quickstart": {"c": "found | so"}}), encoding="utf-8")
+    page = docs / "olmo.md"
+    page.write_text("# OLMo\n<!-- claims of OLMo:begin -->\n<!-- claims of OLMo:end -->\nafter\n", encoding="utf-8")
+    root = ["--root", str(tmp_path)]
+    assert tables.main(["--check", *root]) == 1
+    assert tables.main(["--write", *root]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "As measured by `glasshouse run quickstart --depth 4`:" in text
+    assert r"| found \| so | A \| B | 1 | < 2 | holds |" in text
+    page.write_text(text.replace("| 1 |", "| 0 |"), encoding="utf-8")
+    assert tables.main(["--check", *root]) == 1
+    page.write_text("<!-- claims of Nothing:begin -->", encoding="utf-8")
+    with pytest.raises(ValueError, match="no system 'Nothing'"):
+        tables.main(["--check", *root])
+
+
 def test_a_page_without_markers_is_refused(tables):
     with pytest.raises(ValueError, match="once each"):
         tables.placed("no markers", "table")
