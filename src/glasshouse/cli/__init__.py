@@ -18,6 +18,7 @@ from glasshouse.cli import (
     evaluating,
     mixing,
     models,
+    publish,
     recipes,
     reruns,
     tokens,
@@ -47,7 +48,7 @@ for command in (
     *(describe.whatif, describe.explain, describe.datasheet, searching.search),
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, reruns.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report, carbon.carbon),
-    *(evaluating.evaluate, models.generate, models.chat, models.trace, reruns.retrain),
+    *(evaluating.evaluate, models.generate, models.chat, publish.publish, models.trace, reruns.retrain),
 ):
     cli.add_command(command)
 models.trace.add_command(searching.trace_text)

@@ -21,7 +21,7 @@ PUE = 1.1
 """OLMo's: 10 % overhead, typical of energy-efficient data centres."""
 JOULES_PER_KILOWATT_HOUR = 3.6e6
 LOWER_BOUND = (
-    "A lower bound: making the hardware, failed and killed runs, searches and debugging are not counted. For the OLMo "
+    "A lower bound: making the hardware, runs that led nowhere, searches and debugging are not counted. For the OLMo "
     "models development came to another 50 % of training (arXiv 2503.05804)."
 )
 

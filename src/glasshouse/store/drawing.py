@@ -1,4 +1,4 @@
-"""Pictures as inline SVG: curves, bars and the lineage graph. Colours come from the page's style sheet."""
+"""Pictures as SVG: curves, bars and the lineage graph. Colours come from the page's style sheet, or a file's own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from typing import Any
 from glasshouse.store.manifest import short
 from glasshouse.store.panels import Bars, Curves
 
+STYLE = (
+    "svg{background:#fff}text{font:12px system-ui,sans-serif;fill:#5d6a64}.axis{font-size:12.5px}"
+    ".grid{stroke:#dfe4e0}.line{fill:none;stroke-width:1.8}.point{opacity:0}"
+)
+INKS = ("#1f7a4d", "#c2591f", "#3a66b0", "#8d4a9e", "#7a7f2a", "#2a8a94")
+"""For files of their own, which no page gives its colours: those of the report in daylight."""
 WIDTH, HEIGHT = 760, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 44
 COLOURS = 6
@@ -43,9 +49,29 @@ def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> st
 
 def curves(panel: Curves) -> str:
     """The lines of a `Curves` panel; each point can be read by pointing at it."""
-    points = [point for line in panel.series.values() for point in line]
-    if not points:
+    if not any(panel.series.values()):
         return "<p class='note'>nothing was recorded</p>"
+    return _curves(panel) + legend(panel.series)
+
+
+def curves_file(panel: Curves) -> str:
+    """The same as an SVG file that stands alone, its style and the names of its lines in it."""
+    names = list(panel.series)
+    extra = 20 * len(names) if len(names) > 1 else 0
+    head = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT + extra}' width='{WIDTH}'"
+    inks = "".join(f".line.c{i}{{stroke:{ink}}}.key.c{i}{{fill:{ink}}}" for i, ink in enumerate(INKS))
+    keys = []
+    for row, name in enumerate(names if extra else []):
+        y = HEIGHT + 20 * row
+        keys.append(f"<rect class='key c{row % COLOURS}' x='{LEFT}' y='{y}' width='12' height='12' rx='3'/>")
+        keys.append(_text("axis", LEFT + 20, y + 11, name))
+    body = _curves(panel).partition(">")[2].removesuffix("</svg>")
+    label = f" role='img' aria-label='{escape(panel.title, quote=True)}'>"
+    return f"{head}{label}<style>{STYLE}{inks}</style>{body}{''.join(keys)}</svg>\n"
+
+
+def _curves(panel: Curves) -> str:
+    points = [point for line in panel.series.values() for point in line]
     scale = math.log10 if panel.log_y else float
     edges = [edge for band in panel.bands.values() for point in band for edge in point[1:]]
     xs, ys = [p[0] for p in points], [scale(y) for y in (*(p[1] for p in points), *edges, *panel.levels.values())]
@@ -81,7 +107,7 @@ def curves(panel: Curves) -> str:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)
             parts.append(f"<polygon class='band c{index % COLOURS}' points='{path}'/>")
         parts += _line(name, [(x, y, *place(x, y)) for x, y in line], index % COLOURS)
-    return "".join([*parts, "</svg>", legend(panel.series)])
+    return "".join([*parts, "</svg>"])
 
 
 def _line(name: str, points: Sequence[tuple[float, float, float, float]], colour: int) -> list[str]:

@@ -5,8 +5,9 @@ a YAML or JSON file. What is not answered is marked "not stated"; nothing is inv
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
 
@@ -58,14 +59,32 @@ class AnswersError(ValueError):
     """A file of answers cannot be used."""
 
 
-class Answers(Config):
-    """What a person says. `sections` holds the answers to `QUESTIONS`; the rest is metadata of the dataset.
+class Said(Config):
+    """What a person says: metadata, and answers by section and name to the questions of the kind of document."""
+
+    questions: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    sections: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    def to(self, section: str, name: str) -> str | None:
+        """The answer to a question, if there is one."""
+        return self.sections.get(section, {}).get(name) or None
+
+    @classmethod
+    def lists(cls) -> list[str]:
+        """The names of the metadata that may have several values."""
+        return [name for name, field in cls.model_fields.items() if field.default == ()]
+
+
+class Answers(Said):
+    """What a person says about a corpus.
 
     Attributes:
         license: best the URL of a known licence.
         date_published: ISO date.
         sections: section -> name -> answer.
     """
+
+    questions: ClassVar[Mapping[str, Mapping[str, str]]] = QUESTIONS
 
     name: str | None = None
     version: str | None = None
@@ -75,14 +94,12 @@ class Answers(Config):
     creators: tuple[str, ...] = ()
     date_published: str | None = None
     citation: str | None = None
-    sections: dict[str, dict[str, str]] = Field(default_factory=dict)
-
-    def to(self, section: str, name: str) -> str | None:
-        """The answer to a question, if there is one."""
-        return self.sections.get(section, {}).get(name) or None
 
 
-def load_answers(path: str | Path) -> Answers:
+Kind = TypeVar("Kind", bound=Said)
+
+
+def load_answers(path: str | Path, kind: type[Kind] = Answers) -> Kind:  # type: ignore[assignment]
     """Answers from a YAML or JSON file: metadata and sections side by side at the top level.
 
     Raises `AnswersError` for an unreadable file, an unknown name (with the nearest), or an answer that is not text.
@@ -91,52 +108,50 @@ def load_answers(path: str | Path) -> Answers:
         values = read_settings_file(path)
     except SettingsFileError as error:
         raise AnswersError(str(error)) from None
-    return answers_from(values if values is not None else {}, str(path))
+    return answers_from(values if values is not None else {}, str(path), kind)
 
 
-def answers_from(values: Any, origin: str = "the answers") -> Answers:
+def answers_from(values: Any, origin: str = "the answers", kind: type[Kind] = Answers) -> Kind:  # type: ignore[assignment]
     """Answers from plain values, checked. Raises `AnswersError`."""
     if not isinstance(values, dict):
         raise AnswersError(f"{origin} must hold names and answers, got a {type(values).__name__}")
-    metadata = [name for name in Answers.model_fields if name != "sections"]
-    known, sections = [*metadata, *QUESTIONS], {}
+    metadata = [name for name in kind.model_fields if name != "sections"]
+    known, sections = [*metadata, *kind.questions], {}
     about: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
             raise AnswersError(f"{origin}: nothing is called {name!r}; {_near(str(name), known)}")
         if value is None or value == []:
             continue
-        if name == "creators":
+        if name in kind.lists():
             about[name] = tuple(str(one) for one in value) if isinstance(value, list) else (str(value),)
-        elif name in QUESTIONS:
-            if said := _section(name, value, origin):
+        elif name in kind.questions:
+            if said := _section(name, value, origin, kind.questions[name]):
                 sections[name] = said
         else:
             about[name] = _text(value, name, origin)
-    return Answers(**about, sections=sections)
+    return kind(**about, sections=sections)
 
 
-def answers_template() -> str:
+def answers_template(kind: type[Said] = Answers, what: str = "a corpus") -> str:
     """An empty YAML file of answers, with every question as a comment."""
-    lines = ["# What only a person can say about a corpus. Leave out what is not known.", ""]
+    lines = [f"# What only a person can say about {what}. Leave out what is not known.", ""]
     lines += [
-        f"{name}: {'[]' if name == 'creators' else ''}".rstrip() for name in Answers.model_fields if name != "sections"
+        f"{name}: {'[]' if name in kind.lists() else ''}".rstrip() for name in kind.model_fields if name != "sections"
     ]
-    for section, questions in QUESTIONS.items():
+    for section, questions in kind.questions.items():
         lines += ["", f"{section}:"]
         for name, question in questions.items():
             lines += [f"  # {question}", f"  {name}:"]
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, value: Any, origin: str) -> dict[str, str]:
+def _section(name: str, value: Any, origin: str, questions: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(value, dict):
         raise AnswersError(f"{origin}: {name} must hold names and answers, got {value!r}")
     for key in value:
-        if key not in QUESTIONS[name]:
-            raise AnswersError(
-                f"{origin}: {name} asks nothing called {key!r}; {_near(str(key), list(QUESTIONS[name]))}"
-            )
+        if key not in questions:
+            raise AnswersError(f"{origin}: {name} asks nothing called {key!r}; {_near(str(key), list(questions))}")
     return {key: _text(said, f"{name}.{key}", origin) for key, said in value.items() if said is not None}
 
 

@@ -51,8 +51,13 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
     for section in sections:
         lines += [f"## {plain(section.title)}", ""]
         for block in section.blocks:
-            lines += [*(_paragraph(block) if isinstance(block, Paragraph) else _table(block)), ""]
+            lines += [*block_lines(block), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def block_lines(block: Block) -> list[str]:
+    """One block as lines of Markdown."""
+    return _paragraph(block) if isinstance(block, Paragraph) else _table(block)
 
 
 def html(title: str, sections: Sequence[Section]) -> str:

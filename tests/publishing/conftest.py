@@ -1,0 +1,28 @@
+"""The mini recipe, run once; tests must not change its store."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
+
+from mini_recipe import write_corpus
+from mini_store import Mini
+
+from glasshouse.store.store import Store
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    home = tmp_path_factory.mktemp("published")
+    made = Mini(write_corpus(home / "corpus.jsonl"), Store(home / "store"))
+    made.run()
+    return made
+
+
+@pytest.fixture(scope="session")
+def model(finished):
+    """The mini recipe's language model."""
+    name = next(name for name in finished.store.names() if name.startswith("languagemodel-"))
+    return finished.store.open(name)
