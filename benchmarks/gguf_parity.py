@@ -110,7 +110,7 @@ def compare(folder: Path, precision: Precision, greedy: int = 32) -> dict[str, A
     )
     worst, divergence, equal = 0.0, 0.0, 0
     for prompt in PROMPTS:
-        ids = words.encode(prompt, add_special_tokens=False).ids
+        ids = words.encode(prompt, add_special_tokens=False).ids[: model.config.context - greedy]
         with torch.no_grad():
             expected = model(torch.tensor([ids])).logits[0].double()
         other.reset()
@@ -137,8 +137,11 @@ def _greedy(other: Any, ids: list[int], count: int) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, action="append", default=[], help="a model folder with its tokenizer")
+    parser.add_argument("--tokenizer", type=Path, action="append", default=[], help="a tokenizer.json")
     parser.add_argument("--result", type=Path, default=RESULTS / "gguf.json")
     arguments = parser.parse_args()
+    import llama_cpp
+
     torch.set_num_threads(1)
     rows: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as home:
@@ -154,6 +157,12 @@ def main() -> None:
                 if file.suffix in (".json", ".safetensors"):
                     (copy / file.name).symlink_to(file.resolve())
             folders[f"trained: {place.name}"] = copy
+        for place in arguments.tokenizer:
+            given = load_tokenizer(place)
+            rows_needed = 64 * (max(given.get_vocab().values()) // 64 + 1)
+            tiny = CONFIGS["olmo"].but(vocabulary=rows_needed, width=64, layers=1, feed_forward=128)
+            folders[f"tokenizer: {place.stem}"] = Path(home) / f"words-{place.stem}"
+            save_model(tiny, folders[f"tokenizer: {place.stem}"], given)
         for name, folder in folders.items():
             rows[name] = [compare(folder, precision) for precision in PRECISIONS]
             print(name, json.dumps(rows[name]))
@@ -164,7 +173,8 @@ def main() -> None:
     )
     document = {
         "machine": machine(),
-        "versions": {name: version(name) for name in ("llama-cpp-python", "gguf", "torch", "tokenizers")},
+        "versions": {"llama-cpp-python": llama_cpp.__version__}
+        | {name: version(name) for name in ("gguf", "torch", "tokenizers")},
         "bar": f"f32: every logit within {LOGITS_BAR:g}, the same tokens, the same greedy continuations",
         "holds": holds,
         "models": rows,

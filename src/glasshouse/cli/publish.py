@@ -14,9 +14,7 @@ from glasshouse.cli.options import READS, open_store
 @click.command()
 @click.argument("model", required=False)
 @click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--answers", type=click.Path(dir_okay=False), help="YAML or JSON: what only a person can say."
-)
+@click.option("--answers", type=click.Path(dir_okay=False), help="YAML or JSON: what only a person can say.")
 @click.option("--questions", is_flag=True, help="Print an empty file of answers, and stop.")
 @click.option(
     "--gguf", multiple=True, type=click.Choice(["f32", "f16", "q8_0"]), help="Add a file for llama.cpp; repeatable."
