@@ -1,7 +1,9 @@
 """A published folder: loads unchanged, says what is recorded and nothing else, and keeps off other people's files."""
 
+import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -22,7 +24,10 @@ from glasshouse.nn.huggingface import load_huggingface, save_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.nn.weight_files import WeightFiles
 from glasshouse.publishing.answers import ModelAnswers, load_model_answers, model_answers_template
+from glasshouse.publishing.evaluations import Measured
+from glasshouse.publishing.facts import model_facts
 from glasshouse.publishing.folder import PublishError, check_sums
+from glasshouse.publishing.front_matter import front_matter
 from glasshouse.publishing.publish import publish_model
 from glasshouse.store.lineage import ancestors
 
@@ -84,6 +89,30 @@ def test_the_results_are_the_evaluations(finished, published, card):
     assert "unigram" in card  # but stand beside them
     low, high = next(outcome["intervals"]["model"] for outcome in outcomes if "intervals" in outcome)
     assert f"model {low:.3f} to {high:.3f}" in card
+
+
+def test_of_a_task_only_the_metrics_are_results(model):
+    values = {
+        "acc": 0.5,
+        "acc/low": 0.4,
+        "acc/high": 0.6,
+        "len_norm": 0.55,
+        "score": 0.5,
+        "chance": 0.25,
+        "bad": math.nan,
+    }
+    task = {
+        "measure": "RankClassification",
+        "values": {f"tasks/arc_easy/{name}": value for name, value in values.items()},
+    }
+    others = {"measure": "Comparison", "values": {"mix/another/wiki": 1.0}}
+    measured = [Measured(model, [task, others], [])]
+    facts = dataclasses.replace(model_facts(model.path), evaluations=measured)
+    index = front_matter(facts, ModelAnswers(), "m", "olmo", [])["model-index"][0]["results"]
+    found = {
+        (result["dataset"]["name"], metric["type"]): metric["value"] for result in index for metric in result["metrics"]
+    }
+    assert found == {("arc_easy", "acc"): 0.5, ("arc_easy", "len_norm"): 0.55}
 
 
 def test_the_card_says_what_the_manifests_say(finished, model, published, card):
