@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +28,7 @@ from glasshouse.data.description.datasheet_facts import FileFact, merkle_root
 from glasshouse.data.description.datasheet_text import Section, Table, markdown, plain
 from glasshouse.data.description.difference import difference, difference_markdown
 from glasshouse.data.document import Document, Origin, batches
+from glasshouse.data.signals.families import family
 from glasshouse.data.tokens.shards import write_shards
 
 EVIL = "<script>alert('x')</script> | [a](javascript:b) `c`\n# d"
@@ -291,3 +295,55 @@ def test_the_commands(home, tmp_path):
     assert CliRunner().invoke(command, ["--questions"]).output == answers_template()
     assert CliRunner().invoke(command, []).exit_code == 2
     assert CliRunner().invoke(command, [str(home)]).exit_code == 2
+
+
+def test_dates_that_are_none_are_counted_apart(tmp_path):
+    dates = ["2020", "1999-05-06T10:00:00Z", "May 2021", "1600000000", "2020-13", ""]
+    rows = [Document(f"d{n}", prose(n), "web", Origin("f", n, n + 1), created=date) for n, date in enumerate(dates)]
+    curate(batches(rows), tmp_path / "corpus", Curation(keep=None, deduplicate=()))
+    text = datasheet(tmp_path / "corpus").markdown
+    assert table_after(text, "Dates in the kept documents")[1] == ["created", "1999-05-06T10:00:00Z", "2020", "2"]
+    assert "left out: 3 of created" in text
+
+
+def test_a_report_of_contamination_is_shown_whatever_its_shape(home):
+    title = "Evaluation data in the corpus"
+    report = {"cut": 0, "sets": [{"contaminated": 3, "examples": [1], "name": "quiz"}]}
+    assert table_after(datasheet(home, contamination=report).markdown, title) == [
+        ["name", "contaminated"],
+        ["quiz", "3"],
+    ]
+    for odd in (5, [1, 2], []):
+        assert "there is nothing in it to show" in datasheet(home, contamination=odd).markdown
+
+
+@pytest.mark.slow
+def test_mlcroissant_validates_the_metadata_and_reads_the_records(tmp_path):
+    """MLCommons' own reader, in an environment of its own with `mlcroissant` and `pyarrow`."""
+    python = Path(os.environ.get("GLASSHOUSE_PEERS", "/nowhere")) / "croissant-env" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no environment with mlcroissant: set GLASSHOUSE_PEERS to a directory with croissant-env")
+    families = (family("core"), family("random"), family("c4_lines"))
+    curate(batches(corpus(), 2000), tmp_path, Curation(families=families), shard_bytes=20_000)
+    write_datasheet(datasheet(tmp_path, answers_from(STATED | {"citation": "none"})), tmp_path)
+    code = (
+        "import json, mlcroissant, sys; found = mlcroissant.Dataset(jsonld=sys.argv[1]); "
+        "issues = found.metadata.ctx.issues; rows = {name: list(found.records(record_set=name)) for name in "
+        "('documents', 'signals')}; print(json.dumps([sorted(issues.errors), sorted(issues.warnings), "
+        "[row['documents/text'].decode() for row in rows['documents']], [[row['signals/word_count'], "
+        "len(row['signals/c4_lines_with_no_ending_punctuation'])] for row in rows['signals']]]))"
+    )
+    done = subprocess.run([python, "-W", "ignore", "-c", code, tmp_path / "croissant.json"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert "not standard" not in done.stderr
+    errors, warnings, texts, signals = json.loads(done.stdout.splitlines()[-1])
+    assert (errors, warnings) == ([], [])
+    kept = [text for file in sorted(tmp_path.glob("documents-*")) for text in pq.read_table(file)["text"].to_pylist()]
+    assert texts == kept
+    measured = [pq.read_table(file) for file in sorted(tmp_path.glob("signals-*"))]
+    spans = "c4_lines_with_no_ending_punctuation"
+    assert signals == [
+        [words, len(found)]
+        for table in measured
+        for words, found in zip(table["word_count"].to_pylist(), table[spans].to_pylist(), strict=True)
+    ]

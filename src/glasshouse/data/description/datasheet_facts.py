@@ -21,7 +21,7 @@ from glasshouse.store.files import hash_file
 
 LICENCE_FIELDS = ("license", "licence", "license_name", "license_type", "spdx")
 NOT_GIVEN = "not given"
-_ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d:.*)?)?)?$")
+_ISO = re.compile(r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01])([T ]\d\d:.*)?)?)?$")
 
 
 class FileFact(NamedTuple):
