@@ -94,7 +94,7 @@ def test_mistakes_are_told(made, capsys, monkeypatch, arguments, status, wanted)
 
 def test_a_document_is_forgotten_certified_and_named(copy):
     rows = [json.loads(line) for line in call(copy, "trace", "step", "mini", "9", "--json").splitlines()]
-    document = rows[0]["document"]
+    document, original = rows[0]["document"], model_of(copy)
     text = call(copy, "retrain", "mini", "--without", document, "--certify")
     assert re.search(r"first seen at update \d+ of 16; training again from the seed", text)
     assert "certified: a run that never had them meets every receipt" in text
@@ -102,7 +102,7 @@ def test_a_document_is_forgotten_certified_and_named(copy):
     assert name in text
     manifest = copy.store.manifest(name)
     assert manifest["identity"]["configuration"]["without"] == [document]
-    assert manifest["inputs"]["model"]["artifact"] == model_of(copy).path.name
+    assert manifest["inputs"]["model"]["artifact"] == original.path.name
     assert manifest["measurements"]["updates_made"] == 16
     asked = CliRunner().invoke(cli, ["trace", "document", "retrain", document, "--store", copy.location])
     assert "left out of this run" in str(asked.exception)
