@@ -11,13 +11,14 @@ from glasshouse.evaluation.generated import GeneratedTask
 from glasshouse.evaluation.grammar import BRACKETS, KnownEntropy
 from glasshouse.evaluation.perplexity import perplexity
 from glasshouse.evaluation.rank_classification import rank_classification
-from glasshouse.evaluation.steps import evaluate
+from glasshouse.evaluation.steps import evaluate, evaluate_checkpoints
 from glasshouse.language.measures import InTheLoop, measured_curves
 from glasshouse.language.model import LanguageModel, LoadedModel
 from glasshouse.language.steps import pretrain
 from glasshouse.nn.configuration import olmo
 from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.execution import execute
+from glasshouse.store.files import StoreError
 from glasshouse.store.panels import Curves
 from glasshouse.store.report import write_report
 from glasshouse.store.store import Store
@@ -33,7 +34,7 @@ def measures(shards):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The same model trained without and with measures (in bfloat16), and an evaluation of the second."""
+    """The same model trained without and with measures (in bfloat16), an evaluation of the second, and the shards."""
     home = tmp_path_factory.mktemp("loop")
     rows = [{"id": str(n), "text": " ".join(texts(8, seed=n)), "source": "ab"[n % 2]} for n in range(60)]
     (home / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -45,7 +46,7 @@ def made(tmp_path_factory):
     plain = execute(pretrain(shards, config, TRAINING), store)
     node = pretrain(shards, config, TRAINING, measures=measures(shards))
     measured = execute(node, store)
-    return store, plain, measured, execute(evaluate(node, measures(shards)), store)
+    return store, plain, measured, execute(evaluate(node, measures(shards)), store), shards
 
 
 def validations(model: LanguageModel):
@@ -53,7 +54,7 @@ def validations(model: LanguageModel):
 
 
 def test_measuring_changes_no_bit_of_the_training(made):
-    _, plain, measured, _ = made
+    _, plain, measured, *_ = made
     assert plain.training["outcome"]["weights_hash"] == measured.training["outcome"]["weights_hash"]
     assert plain.file("model.safetensors").read_bytes() == measured.file("model.safetensors").read_bytes()
     assert [r for r in plain.metrics if "loss" in r] == [r for r in measured.metrics if "loss" in r]
@@ -62,7 +63,7 @@ def test_measuring_changes_no_bit_of_the_training(made):
 
 
 def test_the_last_values_are_those_of_the_finished_model(made):
-    _, _, measured, evaluation = made
+    _, _, measured, evaluation, _ = made
     found = validations(measured)
     assert sorted(found) == [2, 4, 6]
     assert {f"validation/{name}": value for name, value in evaluation.values.items()} == {
@@ -72,7 +73,7 @@ def test_the_last_values_are_those_of_the_finished_model(made):
 
 
 def test_curves_begin_with_the_untrained_model(made):
-    store, _, measured, _ = made
+    store, _, measured, *_ = made
     curves = {panel.title: panel for panel in measured.panels() if isinstance(panel, Curves)}
     colours = curves["colours (acc)"]
     assert [x for x, _ in colours.series["score"]] == [0, 2, 4, 6]
@@ -87,22 +88,36 @@ def test_curves_begin_with_the_untrained_model(made):
     assert "chance 0.1" in page
 
 
+def test_kept_checkpoints_are_measured_afterwards_with_the_same_values(made):
+    store, plain, measured, _, shards = made
+    config = olmo(depth=1).but(context=64)
+    kept = execute(pretrain(shards, config, TRAINING, keep_checkpoints=True), store)
+    assert kept.training["outcome"]["weights_hash"] == plain.training["outcome"]["weights_hash"]
+    found = execute(evaluate_checkpoints(kept, measures(shards)), store)
+    in_loop = validations(measured)
+    points = dict(found.measured["points"])
+    assert sorted(points) == [2, 4, 6]
+    for update, values in points.items():
+        assert {f"validation/{name}": value for name, value in values.items()}.items() <= in_loop[update].items()
+    titles = [panel.title for panel in found.panels()]
+    assert titles == [panel.title for panel in measured.panels()][-len(titles) :]
+    assert "colours (acc)" in titles
+    with pytest.raises(StoreError, match=r"no checkpoint of update 6; it has none: pre-train with keep_checkpoints"):
+        execute(evaluate_checkpoints(plain, measures(shards)), store)
+
+
 def test_measures_that_would_never_be_taken_are_refused(made):
-    store, *_ = made
+    store, *_, shards = made
     with pytest.raises(ConfigurationError, match="validate_every is None: they would never be taken"):
         execute(
             pretrain(
-                _shards(store),
+                shards,
                 olmo(depth=1).but(context=64),
                 TRAINING.but(validate_every=None),
                 measures=[rank_classification(GeneratedTask("brackets", 2))],
             ),
             store,
         )
-
-
-def _shards(store):
-    return next(item for item in map(store.open, store.names()) if type(item).__name__ == "Shards")
 
 
 def test_the_model_is_left_in_the_mode_it_was_in(model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from glasshouse.evaluation.adaptation import FormatAccuracy, KullbackLeibler, PreferenceAccuracy, Recall
@@ -13,7 +14,7 @@ from glasshouse.evaluation.grammar import KnownEntropy
 from glasshouse.evaluation.perplexity import Perplexity
 from glasshouse.evaluation.rank_classification import RankClassification
 from glasshouse.evaluation.samples import Generations
-from glasshouse.language.measures import Measure
+from glasshouse.language.measures import InTheLoop, Measure, measured_curves
 from glasshouse.language.model import LanguageModel
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.claims import Claim, check_claims
@@ -68,6 +69,45 @@ def _plain(outcome: Mapping[str, Any]) -> list[Panel]:
     """What is shown of a measure that brings no panels of its own: its values."""
     rows = [(name, value) for name, value in outcome["values"].items()]
     return [Table(outcome["measure"], ["measured", "value"], rows)]
+
+
+class CheckpointEvaluation(Artifact):
+    """What was measured at every kept checkpoint of a run."""
+
+    @cached_property
+    def measured(self) -> dict[str, Any]:
+        """`points`: update and values, by update; `curves`: how they are drawn."""
+        found: dict[str, Any] = json.loads(self.file("checkpoints.json").read_text(encoding="utf-8"))
+        return found
+
+    def panels(self) -> list[Panel]:
+        """A curve for everything that was measured."""
+        points = [(float(update), values) for update, values in self.measured["points"]]
+        return measured_curves(self.measured["curves"], points)
+
+
+@step()
+def evaluate_checkpoints(run: Run, model: LanguageModel, measures: Sequence[Measure]) -> CheckpointEvaluation:
+    """Measure a model at every checkpoint that `pretrain(..., keep_checkpoints=True)` kept, and when it was finished.
+
+    Raises `StoreError` for a model without kept checkpoints.
+    """
+    last = int(model.training["outcome"]["steps"])
+    if not model.checkpoints:
+        model.load_checkpoint(last)  # tells what to do
+    points: list[tuple[int, dict[str, float]]] = []
+    curves: list[dict[str, Any]] = []
+    updates = sorted({*model.checkpoints, last})
+    with run.bar("measuring checkpoints", len(updates)) as shown:
+        for update in updates:
+            loaded = model.load_checkpoint(update) if update in model.checkpoints else model.load()
+            taken = InTheLoop(measures, loaded)
+            points.append((update, taken()))
+            curves = taken.curves
+            shown.advance()
+    text = json.dumps({"points": points, "curves": curves}, indent=1, ensure_ascii=False)
+    (run.output / "checkpoints.json").write_text(text + "\n", encoding="utf-8")
+    return CheckpointEvaluation(run.output)
 
 
 @step()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
+from safetensors.torch import load_file
 
 from glasshouse.language.chat import JINJA, Chat, Message, read_chat_template
 from glasshouse.language.generation import Sampling, stream, stream_text
@@ -140,6 +141,16 @@ class LanguageModel(Artifact):
         """Update -> directory of every checkpoint that was kept, by update."""
         found = sorted((self.path / CHECKPOINTS).glob("step-*"))
         return {int(path.name.removeprefix("step-")): path for path in found}
+
+    def load_checkpoint(self, update: int, device: str = "cpu") -> LoadedModel:
+        """The model as it was after an update whose checkpoint was kept. `StoreError` naming those there are."""
+        if (found := self.checkpoints.get(update)) is None:
+            kept = ", ".join(map(str, self.checkpoints)) or "none: pre-train with keep_checkpoints=True"
+            raise StoreError(f"{self} has no checkpoint of update {update}; it has {kept}")
+        loaded = self.load(device)
+        weights = load_file(found / "learns.safetensors", device=device)
+        loaded.transformer.load_state_dict({name.removeprefix("model."): part for name, part in weights.items()})
+        return loaded
 
     @property
     def utilisation(self) -> float | None:
