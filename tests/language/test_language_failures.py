@@ -144,9 +144,7 @@ def test_a_token_out_of_range_stops_before_it_is_embedded(folder, tmp_path):
     tokens = np.fromfile(folder / "tokens-00000.bin", np.uint16)
     tokens[40] = 60_000
     tokens.tofile(folder / "tokens-00000.bin")
-    with pytest.raises(
-        ShardError, match=r"token id 60000 in row 2 .* outside the vocabulary of 275: .*tokenizer"
-    ):
+    with pytest.raises(ShardError, match=r"token id 60000 in row 2 .* outside the vocabulary of 275: .*tokenizer"):
         pretrain(model(), TokenShards(folder), training(batch_size=32), tmp_path / "run")
 
 

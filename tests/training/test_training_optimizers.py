@@ -47,6 +47,41 @@ def test_muon_takes_hidden_matrices_only():
     assert set(found) == set(trainable(Mixed(False)))
 
 
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (32, 32)])
+def test_muon_is_the_published_iteration_at_adamws_size(shape):
+    """Newton-Schulz with (3.4445, -4.7750, 2.0315), five times, on Nesterov momentum 0.95 (Jordan et al., 2024).
+
+    Scaled by 0.2 sqrt(max(rows, columns)) to the size of AdamW's updates (Moonlight, arXiv 2502.16982, eq. 4).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+
+    class Linear(Plain):
+        def __init__(self):
+            self.learns = {"net": nn.Sequential(nn.Linear(shape[1], shape[0], bias=False))}
+
+    objective = Linear()
+    (optimizer,) = build_optimizers(objective, config(optimizer="muon", weight_decay=0.1))
+    weight = objective.learns["net"][0].weight
+    value, momentum, rate = weight.detach().clone().double(), torch.zeros(shape).double(), 1e-2
+    for t in (1, 2):
+        gradient = torch.sin(torch.arange(weight.numel()).view(shape) * (t + 0.3)).double()
+        weight.grad = gradient.float()
+        set_learning_rate([optimizer], rate)
+        optimizer.step()
+        momentum = 0.95 * momentum + 0.05 * gradient
+        x = 0.05 * gradient + 0.95 * momentum
+        x = x.T if shape[0] > shape[1] else x
+        x = x / x.norm()
+        for _ in range(5):
+            square = x @ x.T
+            x = a * x + (b * square + c * square @ square) @ x
+        x = x.T if shape[0] > shape[1] else x
+        value = value * (1 - rate * 0.1) - rate * 0.2 * max(shape) ** 0.5 * x
+    # The iteration runs in bfloat16.
+    update = (value - weight.detach().double()).norm() / (rate * 0.2 * max(shape) ** 0.5 * x).norm()
+    assert update < 0.05
+
+
 def test_adamw_is_the_textbook_and_fused():
     objective = Autoencoder()
     (optimizer,) = build_optimizers(objective, config(weight_decay=0.1))

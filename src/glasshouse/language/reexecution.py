@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -101,7 +101,8 @@ class _Again:
     """The run from `start` to `target` in a directory of its own, compared as it goes."""
 
     def __init__(self, model: LanguageModel, run: PretrainingRun, start: int, target: int, home: Path) -> None:
-        self.model, self.made, self.start, self.target, self.home = model, run, start, target, home
+        self.model, self.start, self.target, self.home = model, start, target, home
+        self.made = replace(run, training=run.training.but(keep=1))
         self.expected = {receipt.step: receipt for receipt in model.receipts if start < receipt.step <= target}
         self.met: list[int] = []
         self.same_identity = False

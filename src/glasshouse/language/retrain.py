@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from glasshouse.data.steps import Shards
@@ -122,7 +122,7 @@ def retrain_step(
 ) -> LanguageModel:
     """Train a model again without some documents, from the last kept checkpoint that none of them had reached.
 
-    `shards` and `later` are those that the model was trained on. Records, receipts and checkpoints until then are the
+    `shards` and `later` are those that the model was trained on. Measures in the loop are not taken again. Records, receipts and checkpoints until then are the
     model's own, so the artifact holds what a run without the documents from the seed on would hold.
     """
     inputs = [shards, *(part for _, part in later)]
@@ -131,16 +131,8 @@ def retrain_step(
         raise StoreError("; ".join(f"document {name!r} {reason}" for name, reason in plan.untouched))
     before = PretrainingRun.of(model, inputs)
     keeps = bool(model.checkpoints)
-    made = PretrainingRun(
-        before.shards,
-        before.model,
-        before.training.but(keep=KEEP_ALL) if keeps else before.training,
-        before.end,
-        before.device,
-        before.z_loss,
-        before.later,
-        tuple(sorted({*before.without, *plan.documents})),
-    )
+    training = before.training.but(keep=KEEP_ALL) if keeps else before.training
+    made = replace(before, training=training, without=tuple(sorted({*before.without, *plan.documents})))
     home = run.scratch / "run"
     if plan.start and not home.exists():
         start_from(model, plan.start, home, data_fingerprint=made.data_fingerprint)
