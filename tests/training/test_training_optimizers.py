@@ -64,7 +64,7 @@ def test_muon_is_the_published_iteration_at_adamws_size(shape):
     weight = objective.learns["net"][0].weight
     value, momentum, rate = weight.detach().clone().double(), torch.zeros(shape).double(), 1e-2
     for t in (1, 2):
-        gradient = torch.sin(torch.arange(weight.numel()).view(shape) * (t + 0.3)).double()
+        gradient = torch.randn(shape, generator=torch.Generator().manual_seed(t)).double()
         weight.grad = gradient.float()
         set_learning_rate([optimizer], rate)
         optimizer.step()

@@ -122,8 +122,9 @@ def retrain_step(
 ) -> LanguageModel:
     """Train a model again without some documents, from the last kept checkpoint that none of them had reached.
 
-    `shards` and `later` are those that the model was trained on. Measures in the loop are not taken again. Records, receipts and checkpoints until then are the
-    model's own, so the artifact holds what a run without the documents from the seed on would hold.
+    `shards` and `later` are those that the model was trained on. Records, receipts and checkpoints until then are the
+    model's own, so the artifact holds what a run without the documents from the seed on would hold. Measures in the
+    loop are not taken again.
     """
     inputs = [shards, *(part for _, part in later)]
     plan = plan_forgetting(model, inputs, without)
