@@ -24,6 +24,7 @@ from training_standins import (
 )
 
 from glasshouse.training import checkpoint as checkpoints
+from glasshouse.training import shards
 from glasshouse.training.checkpoint import CheckpointError, ResumeRefusedError, latest_checkpoint, weights_hash
 from glasshouse.training.data import TensorRows
 from glasshouse.training.identity import order_of_run
@@ -142,21 +143,21 @@ def test_a_torn_checkpoint_is_never_picked(tmp_path, damage, caplog):
 
 
 def test_a_full_disk_is_a_clear_error_and_the_previous_checkpoint_stays(tmp_path, monkeypatch):
-    original, calls = checkpoints.save_file, []
+    original, calls = shards.save_file, []
 
-    def full(tensors, path):
+    def full(tensors, path, metadata=None):
         calls.append(path)
         if len(calls) > 4:  # the optimiser file of the second checkpoint
             Path(path).write_bytes(b"half a file")
             raise OSError(errno.ENOSPC, "No space left on device")
-        original(tensors, path)
+        original(tensors, path, metadata)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(shards, "save_file", full)
     message = r"step 10 could not be written.*No space left.*step 5 is intact.*Free some space"
     with pytest.raises(CheckpointError, match=message):
         train(Distillation(), points(), config(checkpoint_every=5), tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000005"]
-    monkeypatch.setattr(checkpoints, "save_file", original)
+    monkeypatch.setattr(shards, "save_file", original)
     resumed = train(Distillation(), points(), config(checkpoint_every=5), tmp_path)
     whole = train(Distillation(), points(), config(checkpoint_every=5), tmp_path.with_name("whole"))
     assert (resumed.resumed_from, resumed.weights_hash) == (5, whole.weights_hash)

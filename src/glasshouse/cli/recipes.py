@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,14 @@ from glasshouse.cli.options import CONTEXT, READS, open_store
 
 if TYPE_CHECKING:
     from glasshouse.store.recipe import Recipe
+    from glasshouse.store.team import Team
 
+PARALLEL = click.option(
+    "--parallel",
+    metavar="NAME=NUMBER,...",
+    envvar="GLASSHOUSE_PARALLEL",
+    help="Under torchrun: how processes share the training, such as shard=8 or replicate=2,shard=4.",
+)
 HERE = Path(glasshouse.__file__).parent / "recipes"
 
 
@@ -107,10 +117,11 @@ def recipe_command(declared: Recipe[...]) -> click.Command:
                 **default,
             )
         )
-    options.append(READS(lambda: None).__click_params__[0])  # type: ignore[attr-defined]
+    options += READS(PARALLEL(lambda: None)).__click_params__  # type: ignore[attr-defined]
 
-    def callback(location: str, **arguments: Any) -> None:
-        run_and_report(declared, location, arguments)
+    def callback(location: str, parallel: str | None, **arguments: Any) -> None:
+        with processes(parallel) as team:
+            run_and_report(declared, location, arguments, team)
 
     body = declared.help.partition("\nArgs:")[0]
     return click.Command(declared.name, callback=callback, params=options, help=body, context_settings=CONTEXT)
@@ -132,7 +143,21 @@ def parameter_descriptions(docstring: str) -> dict[str, str]:
     return found
 
 
-def run_and_report(declared: Recipe[...], location: str, arguments: dict[str, Any]) -> None:
+@contextmanager
+def processes(parallel: str | None) -> Iterator[Team | None]:
+    """The processes that a launcher such as torchrun started together with this one; None when there are no others."""
+    if parallel is not None:
+        os.environ["GLASSHOUSE_PARALLEL"] = parallel
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield None
+        return
+    from glasshouse.training.processes import joined
+
+    with joined() as team:
+        yield team
+
+
+def run_and_report(declared: Recipe[...], location: str, arguments: dict[str, Any], team: Team | None = None) -> None:
     """Run a recipe with bars, then print its summary, claims and where the report is."""
     from rich.console import Console
 
@@ -142,8 +167,11 @@ def run_and_report(declared: Recipe[...], location: str, arguments: dict[str, An
 
     console = Console()
     store = open_store(location)
+    if team is not None and not team.leads:
+        run_recipe(declared, store, None, team, **arguments)
+        return
     with ConsoleReporter(console) as reporter:
-        artifact = run_recipe(declared, store, reporter, **arguments)
+        artifact = run_recipe(declared, store, reporter, team, **arguments)
     record = next(item for item in reversed(store.runs()) if item["artifact"] == artifact.path.name)
     summary = " ".join(declared.help.partition("\nArgs:")[0].split())
     path = write_report(store, artifact.path.name, declared.name, summary, record)

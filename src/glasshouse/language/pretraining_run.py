@@ -85,8 +85,10 @@ class PretrainingRun:
         )
         return rows.fingerprint
 
-    def transformer(self) -> Transformer:
-        """The model before its first update."""
+    def transformer(self, *, later: bool = False) -> Transformer:
+        """The model before its first update; `later` leaves its weights for the trainer to draw."""
+        if later:
+            return Transformer(self.model, device="meta")
         return Transformer(self.model, seed=self.training.seed).to(self.device)
 
     def train(self, transformer: Transformer, directory: Path, **options: Any) -> TrainingResult:
@@ -94,7 +96,7 @@ class PretrainingRun:
         later = [(first, part.train) for first, part in self.later]
         return pretrain(
             transformer, self.shards.train, self.training, directory,
-            eos=self.end, z_loss=self.z_loss, later=later, without=self.without, **options,
+            eos=self.end, z_loss=self.z_loss, later=later, without=self.without, device=self.device, **options,
         )  # fmt: skip
 
 
@@ -119,7 +121,7 @@ def inputs_of(model: LanguageModel, store: Store) -> list[Shards]:
 
 def same_number_of_processes(model: LanguageModel) -> None:
     """Raise `StoreError` when the batches of a run were shared among another number of processes than run now."""
-    then, now = int(model.training["outcome"]["processes"]), ParallelPlan.current().world
+    then, now = int(model.training["outcome"]["processes"]), ParallelPlan.current().processes
     if then != now:
         raise StoreError(
             f"{model} was trained by {then} processes and this is {now}: sums are then in another order and the "

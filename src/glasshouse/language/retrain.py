@@ -149,7 +149,7 @@ def retrain_step(
         "updates_saved": plan.start,
     }
     run.measure(**forgotten)
-    return write_model(run, made, transformer, result, keep_checkpoints=keeps, more={"retraining": forgotten})
+    return write_model(run, made, result, keep_checkpoints=keeps, more={"retraining": forgotten})
 
 
 def retrain(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glasshouse.data.steps import Shards
 from glasshouse.data.tokens.tokenizer import end_of_sequence_id
+from glasshouse.language.export import export_checkpoint
 from glasshouse.language.measures import InTheLoop, Measure
 from glasshouse.language.model import CHECKPOINTS, TRAINING, LanguageModel, LoadedModel
 from glasshouse.language.pretraining_run import KEEP_ALL, PretrainingRun
 from glasshouse.nn.configuration import TransformerConfig
-from glasshouse.nn.huggingface import save_huggingface
-from glasshouse.nn.transformer import Transformer
 from glasshouse.store import environment
 from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.files import hash_file
 from glasshouse.store.step import Run, step
+from glasshouse.training.checkpoint import Checkpoint
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError
 from glasshouse.training.parallel import ParallelPlan
@@ -31,7 +32,7 @@ BYTES_PER_PARAMETER = 16
 """While training: float32 weights, gradients and AdamW's two averages."""
 
 
-@step()
+@step(together=True)
 def pretrain(
     run: Run,
     shards: Shards,
@@ -53,6 +54,8 @@ def pretrain(
     are (update, shards) that take over from an update on, made with the same tokenizer. With `keep_checkpoints` the
     checkpoint of every `training.checkpoint_every` updates becomes part of the artifact (12 bytes a parameter each), so
     that `verify` and `retrain` can start there.
+
+    Several processes train together; their layout (`glasshouse.training.parallel`) is no part of the configuration.
     """
     end = end_of_sequence_id(shards.tokenizer)
     refuse_other_tokenizers(shards, later)
@@ -62,23 +65,25 @@ def pretrain(
     made = PretrainingRun(
         shards, model, training.but(keep=KEEP_ALL) if keep_checkpoints else training, end, device, z_loss, tuple(later)
     )
-    transformer = made.transformer()
+    # Where a process holds a part of the model only, it is drawn part by part; measures need it before the training.
+    transformer = made.transformer(later=not ParallelPlan.current().whole and not measures)
     steps = training.total_steps(model.context)
     in_loop = measures_in_loop(measures, LoadedModel(transformer, shards.tokenizer, end), training)
     untrained = in_loop() if in_loop is not None else {}  # what cannot be measured is told before the training
     with run.bar("training", steps) as bar:
         result = made.train(transformer, run.scratch / "run", validation=shards.holdout, measures=in_loop, progress=bar)
+    if not ParallelPlan.current().leads:
+        return LanguageModel(run.output)
     more = {}
     if in_loop is not None:
         more["measured"] = {"untrained": untrained, "curves": in_loop.curves}
         run.measure(measuring_seconds=round(in_loop.seconds, 3), measured_times=in_loop.times)
-    return write_model(run, made, transformer, result, keep_checkpoints=keep_checkpoints, more=more)
+    return write_model(run, made, result, keep_checkpoints=keep_checkpoints, more=more)
 
 
 def write_model(
     run: Run,
     made: PretrainingRun,
-    transformer: Transformer,
     result: TrainingResult,
     *,
     keep_checkpoints: bool,
@@ -87,14 +92,15 @@ def write_model(
     """The artifact of a finished run in `run.scratch / "run"`; `more` goes into `training.json`."""
     home, context = run.scratch / "run", made.model.context
     files = [made.shards.file(f"tokenizer/{name}") for name in ("tokenizer.json", "tokenizer_config.json")]
-    save_huggingface(transformer.cpu(), run.output, end=made.end, begin=made.end, tokenizer_files=files)
+    checkpoint = Checkpoint.at(result.checkpoint)
+    export_checkpoint(checkpoint, made.model, run.output, end=made.end, begin=made.end, tokenizer_files=files)
     outcome = {
         "steps": result.step,
         "tokens": result.examples * context,
         "loss": result.loss,
-        "parameters": sum(parameter.numel() for parameter in transformer.parameters()),
+        "parameters": made.model.parameters,
         "weights_hash": result.weights_hash,
-        "processes": ParallelPlan.current().world,
+        "processes": ParallelPlan.current().processes,
     }
     identity = json.loads((home / "run.json").read_text(encoding="utf-8"))
     document = {"end_of_sequence": made.end, "context": context, "identity": identity, "outcome": outcome}
@@ -151,6 +157,8 @@ def refuse_too_large(model: TransformerConfig, device: str) -> None:
     """Raise `ConfigurationError` when weights and optimiser state alone exceed this machine's memory."""
     memory = environment.hardware()["memory_bytes"]
     needed = model.parameters * BYTES_PER_PARAMETER
+    layout = ParallelPlan.current().layout
+    needed = needed * int(os.environ.get("LOCAL_WORLD_SIZE", "1")) // (layout.shard * layout.tensor)
     if memory is not None and needed > memory and device == "cpu":
         raise ConfigurationError(
             f"a model of {model.layers} layers and width {model.width} has {model.parameters / 1e9:,.1f} billion "

@@ -7,29 +7,44 @@ safetensors is opened, never pickle. The `transformers` package is not needed.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.families import (
     FAMILIES,
     ConversionError,
     family_for,
+    family_names,
     from_config,
     from_names,
     guess_family,
     to_config,
-    to_names,
 )
 from glasshouse.nn.transformer import Transformer
-from glasshouse.nn.weight_files import SHARD_BYTES, WeightFiles, write_json, write_shards
+from glasshouse.nn.weight_files import SHARD_BYTES, WeightFiles, shapes_of, write_json, write_shards
 
 
-def save_huggingface(
-    model: Transformer,
+class TensorsByName(Protocol):
+    """A model's tensors under our names: its state in memory, or files that are read when a tensor is asked for."""
+
+    def __getitem__(self, name: str, /) -> Tensor: ...
+
+
+def save_huggingface(model: Transformer, folder: str | Path, **options: Any) -> None:
+    """Write a folder that `AutoModelForCausalLM.from_pretrained` loads unchanged; `options` as `write_huggingface`."""
+    write_huggingface(model.state_dict(), model.config, folder, **options)
+
+
+def write_huggingface(
+    tensors: TensorsByName,
+    config: TransformerConfig,
     folder: str | Path,
     *,
     end: int | None = None,
@@ -39,31 +54,53 @@ def save_huggingface(
     shard_bytes: int = SHARD_BYTES,
     family: str | None = None,
 ) -> None:
-    """Write a folder that `AutoModelForCausalLM.from_pretrained` loads unchanged, with the special token ids given.
+    """Write tensors, read one file of `shard_bytes` at a time, as a model folder with the special token ids given.
 
     `family` is the one that fits, unless another is named: "hf_olmo" writes an OLMo under its original names (which
     the `ai2-olmo` package loads, not `transformers` alone). Raises `ConversionError` when the folder is not empty, an
-    id is outside the vocabulary, or no family fits.
+    id is outside the vocabulary, a tensor has not the shape that `config` says, or no family fits.
     """
-    family, target = family_for(model.config, family), Path(folder)
+    family, target = family_for(config, family), Path(folder)
     for name, value in (("end", end), ("padding", padding), ("begin", begin)):
-        if value is not None and not 0 <= value < model.config.vocabulary:
-            raise ConversionError(f"{name} token {value} is outside the vocabulary of {model.config.vocabulary}")
+        if value is not None and not 0 <= value < config.vocabulary:
+            raise ConversionError(f"{name} token {value} is outside the vocabulary of {config.vocabulary}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConversionError(f"{target} exists and is not empty: save into a new folder")
     files = [Path(file) for file in tokenizer_files]
     if missing := [str(file) for file in files if not file.is_file()]:
         raise ConversionError(f"tokenizer files not found: {', '.join(missing)}")
     target.mkdir(parents=True, exist_ok=True)
-    tensors = to_names(model.state_dict(), model.config, family)
     special = {"eos_token_id": end, "pad_token_id": padding, "bos_token_id": begin}
-    precision = str(next(model.parameters()).dtype).removeprefix("torch.")
-    document = to_config(model.config, family) | special | {"dtype": precision}
-    write_shards({name: tensor.nbytes for name, tensor in tensors.items()}, tensors.__getitem__, target, shard_bytes)
+    precision = _write_tensors(tensors, config, family, target, shard_bytes)
+    document = to_config(config, family) | special | {"dtype": str(precision).removeprefix("torch.")}
     for file in files:
         shutil.copyfile(file, target / file.name)
     write_json(target / "generation_config.json", {k: v for k, v in special.items() if v is not None})
     write_json(target / "config.json", document)
+
+
+def _write_tensors(
+    tensors: TensorsByName, config: TransformerConfig, family: str, folder: Path, shard_bytes: int
+) -> torch.dtype:
+    """Write the weights; gives their precision."""
+    names, shapes = dict(family_names(config, family)), shapes_of(config)
+
+    def one(name: str) -> Tensor:
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shapes[name]:
+            raise ConversionError(f"{name} has shape {tuple(tensor.shape)}, the configuration says {shapes[name]}")
+        return tensor
+
+    def read(theirs: str) -> Tensor:
+        parts = [one(name) for name in names[theirs]]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    precision = one("embedding.weight").dtype
+    sizes = {
+        theirs: sum(math.prod(shapes[name]) for name in ours) * precision.itemsize for theirs, ours in names.items()
+    }
+    write_shards(sizes, read, folder, shard_bytes)
+    return precision
 
 
 def load_huggingface(

@@ -27,6 +27,7 @@ from glasshouse.nn.attention import attend, tiles_are_faster
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.fused import tiled_rotary_attention
 from glasshouse.nn.precision import working_precision
+from glasshouse.nn.tensor_parallel import splits
 from glasshouse.store.configuration import named_seed
 
 
@@ -148,7 +149,7 @@ class Attention(nn.Module):
             if cache is not None:
                 key, value = cache.extend(self.layer, key, value)
             mixed = attend(query, key, value, mask)
-        out: Tensor = self.output(mixed.transpose(1, 2).reshape(x.shape))
+        out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return out
 
 
@@ -255,18 +256,23 @@ class Transformer(nn.Module):
         scores = functional.linear(x, self.head_weight) if logits else None
         return TransformerOutput(scores, x, tuple(layers) if hidden_states else None)
 
+    def split_over(self, ways: int) -> dict[str, str]:
+        """How each matrix is split over `ways` processes (see `tensor_parallel`)."""
+        return splits(self.config, ways)
+
     @torch.no_grad()
     def initialize(self, seed: int) -> None:
         """Draw every weight anew; the numbers depend on the seed and the weight's name, not on the device."""
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 1:
-                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-                continue
-            sigma = self._sigma(name)
-            generator = torch.Generator().manual_seed(named_seed(seed, "initialization", name))
-            drawn = torch.empty(parameter.shape)
-            nn.init.trunc_normal_(drawn, std=sigma, a=-3 * sigma, b=3 * sigma, generator=generator)
-            parameter.copy_(drawn)
+            parameter.copy_(self.draw(name, parameter.shape, seed))
+
+    def draw(self, name: str, shape: torch.Size, seed: int) -> Tensor:
+        """The initial value of one weight, float32 in host memory."""
+        if len(shape) == 1:
+            return torch.full(shape, 0.0 if name.endswith("bias") else 1.0)
+        sigma = self._sigma(name)
+        generator = torch.Generator().manual_seed(named_seed(seed, "initialization", name))
+        return nn.init.trunc_normal_(torch.empty(shape), std=sigma, a=-3 * sigma, b=3 * sigma, generator=generator)
 
     def _sigma(self, name: str) -> float:
         if self.config.initialization == "normal":

@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,34 @@ from glasshouse.store.progress import Reporter, Silent
 from glasshouse.store.source_code import code_fingerprint
 from glasshouse.store.step import Node, Reference, Run, as_node, code_given, describe, order, resolve
 from glasshouse.store.store import Store
+from glasshouse.store.team import Leading, Solo, Team, follow, leading
 
 
-def execute(target: Any, store: Store, reporter: Reporter | None = None) -> Artifact:
+def execute(target: Any, store: Store, reporter: Reporter | None = None, team: Team | None = None) -> Artifact:
     """Make the artifact a step call stands for, running only what the store does not hold yet.
+
+    Several processes of a `team` make this call with the same graph and a store they all see: one works on the store,
+    and all of them on the steps that are done together.
 
     Raises:
         StoreError: `target` is not a step call, or the store cannot be written.
     """
-    reporter = reporter or Silent()
+    reporter, team = reporter or Silent(), team or Solo()
     made: dict[int, Artifact] = {}
+    if not team.leads:
+        for node in order(as_node(target)):
+            made[id(node)] = follow(node, resolve(node._arguments, made), store, team)
+        return made[id(target)]
     with store.in_use():
         for node in order(as_node(target)):
-            made[id(node)] = _make(node, made, store, reporter)
+            with leading(team) as word:
+                made[id(node)] = word.done(_make(node, made, store, reporter, team, word))
     return made[id(target)]
 
 
-def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporter) -> Artifact:
+def _make(
+    node: Node, made: dict[int, Artifact], store: Store, reporter: Reporter, team: Team, word: Leading
+) -> Artifact:
     definition = node._definition
     configuration, references = describe(node)
     inputs = {reference.role: _input(reference, made) for reference in references}
@@ -65,8 +77,10 @@ def _make(node: Node, made: dict[int, Artifact], store: Store, reporter: Reporte
         run = Run(work / "output", work / "scratch", reporter)
         attempt = _attempt(work)
         stopwatch = _Stopwatch()
+        if definition.together:
+            word.call(work)
         try:
-            with full_disk_explained(work):
+            with full_disk_explained(work), nullcontext() if definition.together else team.alone():
                 result = definition.function(run, **resolve(node._arguments, made))
         except BaseException:
             _remember(work, stopwatch.stop())

@@ -22,6 +22,7 @@ from glasshouse.store.files import StoreError
 from glasshouse.store.progress import Reporter
 from glasshouse.store.step import Node, as_node
 from glasshouse.store.store import Store
+from glasshouse.store.team import Team
 
 P = ParamSpec("P")
 
@@ -74,10 +75,17 @@ def load_recipe(name: str, package: str = "glasshouse.recipes") -> Recipe[...]:
     return RECIPES[name]
 
 
-def run_recipe(declared: Recipe[...], store: Store, reporter: Reporter | None = None, **arguments: Any) -> Artifact:
-    """Build a recipe's graph, make what is missing, and remember the run under the recipe's name."""
+def run_recipe(
+    declared: Recipe[...], store: Store, reporter: Reporter | None = None, team: Team | None = None, **arguments: Any
+) -> Artifact:
+    """Build a recipe's graph, make what is missing, and remember the run under the recipe's name.
+
+    With a `team` its processes share the work, and the leading one remembers the run.
+    """
     started, clock = datetime.now(UTC), time.perf_counter()
-    artifact = execute(declared(**arguments), store, reporter)
+    artifact = execute(declared(**arguments), store, reporter, team)
+    if team is not None and not team.leads:
+        return artifact
     defaults = {name: parameter.default for name, parameter in declared.parameters.items()}
     store.record_run(
         declared.name,

@@ -62,6 +62,7 @@ class StepDefinition:
     version: int
     produces: type[Artifact]
     observe: Callable[..., Any] | None
+    together: bool = False
 
     @property
     def signature(self) -> inspect.Signature:
@@ -118,7 +119,11 @@ STEPS: dict[str, StepDefinition] = {}
 
 
 def step(
-    *, name: str | None = None, version: int = 1, observe: Callable[..., Any] | None = None
+    *,
+    name: str | None = None,
+    version: int = 1,
+    observe: Callable[..., Any] | None = None,
+    together: bool = False,
 ) -> Callable[[Callable[Concatenate[Run, P], A]], Callable[P, A]]:
     """Declare a step: a function that takes a `Run`, then input artifacts and configuration values, writes into
     `run.output` and returns a handle on it. Its return annotation is the artifact's type.
@@ -128,13 +133,15 @@ def step(
         version: raise it when the step's meaning changes in a way its code does not show.
         observe: for steps that read the outside world: called with the same arguments when the graph runs, returns a
             JSON value that says what is there; a different value is a different step to run.
+        together: when several processes run the graph, all of them call this step, with one `run.scratch`; what the
+            first writes into its `run.output` counts. Of other steps they only see the artifact.
     """
 
     def declare(function: Callable[Concatenate[Run, P], A]) -> Callable[P, A]:
         produces = typing.get_type_hints(function).get("return")
         if not (isinstance(produces, type) and issubclass(produces, Artifact)):
             raise TypeError(f"step {function.__qualname__} must say which Artifact it returns, got {produces!r}")
-        definition = StepDefinition(function, name or function.__name__, version, produces, observe)
+        definition = StepDefinition(function, name or function.__name__, version, produces, observe, together)
         STEPS[definition.name] = definition
 
         def call(*arguments: P.args, **named: P.kwargs) -> A:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from glasshouse.store.environment import usable_cores
 from glasshouse.training.data import move
 from glasshouse.training.objective import Batch, Objective, Step
+from glasshouse.training.parallel import ParallelPlan
 
 
 class _Part(NamedTuple):
@@ -37,15 +38,24 @@ class Accumulator:
         parameters: whose `.grad` is filled.
         precision: "bf16" (autocast on the parameters' device) or "fp32".
         micro_batches: micro-batches per update.
+        plan: how processes share the work; parameters that are spread talk to other processes in the backward pass,
+            so that micro-batches then take their turns.
     """
 
     def __init__(
-        self, objective: Objective, parameters: Sequence[nn.Parameter], precision: str, micro_batches: int
+        self,
+        objective: Objective,
+        parameters: Sequence[nn.Parameter],
+        precision: str,
+        micro_batches: int,
+        plan: ParallelPlan | None = None,
     ) -> None:
         self._objective, self._parameters = objective, list(parameters)
         self._device = self._parameters[0].device
         self._bf16 = precision == "bf16"
-        allowed = self._device.type == "cpu" and bool(getattr(objective, "concurrent", False))
+        plan = plan or ParallelPlan()
+        self._together = plan.processes > 1
+        allowed = self._device.type == "cpu" and plan.whole and bool(getattr(objective, "concurrent", False))
         self._apart = allowed and micro_batches > 1
         workers = min(usable_cores(), micro_batches) if self._apart else 1
         self._pool = ThreadPoolExecutor(workers, "micro-batch") if workers > 1 else None
@@ -71,7 +81,12 @@ class Accumulator:
         self, batches: Sequence[Batch], weights: Sequence[float], total: float, step: Step
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Fills the gradients of the weighted mean loss; returns that loss and the mean metrics, on the device."""
-        shares = [(batch, weight / total) for batch, weight in zip(batches, weights, strict=True) if weight > 0]
+        shares = [
+            (batch, weight / total)
+            for batch, weight in zip(batches, weights, strict=True)
+            # With other processes every one does every micro-batch: they meet in the middle of it.
+            if weight > 0 or self._together
+        ]
         if not self._apart:
             parts = [self._in_place(batch, share, step) for batch, share in shares]
         elif self._pool is None:
@@ -81,7 +96,7 @@ class Accumulator:
         for part in parts if self._apart else ():
             self._add(part.gradients)
         if not parts:
-            return torch.zeros((), device=self._device), {}
+            return self._nothing(), {}
         loss = parts[0].loss if len(parts) == 1 else torch.stack([part.loss for part in parts]).sum()
         metrics = {name: torch.stack([part.metrics[name] for part in parts]).sum() for name in parts[0].metrics}
         return loss, metrics
@@ -99,8 +114,13 @@ class Accumulator:
     def _loss(self, batch: Batch, share: float, step: Step, *, cache: bool) -> tuple[Tensor, dict[str, Tensor]]:
         with self.autocast(cache=cache):
             loss = self._objective.loss(move(batch, self._device), step)
+        if not share:  # a mean over nothing may be no number
+            return loss.value.float().nan_to_num(0, 0, 0) * 0, {name: self._nothing() for name in loss.metrics}
         metrics = {name: _scalar(value) * share for name, value in loss.metrics.items()}
         return loss.value.float() * share, metrics
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros((), device=self._device)
 
     @torch.no_grad()
     def _add(self, gradients: Sequence[Tensor | None]) -> None:

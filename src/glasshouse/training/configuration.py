@@ -44,10 +44,10 @@ class Training(Config):
     """How to train. Exactly one of `steps`, `examples` (rows) or `tokens` sets the length.
 
     `batch_size` is rows per update over all ranks; `batch_warmup` are the smaller batches that come before it.
-    `micro_batch_size` is rows per forward pass (default: the whole batch, the smallest one). `warmup` is a fraction of
-    the run below 1 and a number of steps from 1 on. `compile="auto"` compiles block by block when the run is long
-    enough to earn the compilation back (see `glasshouse.training.compilation`). Defaults are OLMo's (arXiv 2402.00838,
-    section 3) except the learning rate, which suits models under 100M.
+    `micro_batch_size` is rows per forward pass (default: all that a rank has of a batch, the smallest
+    one). `warmup` is a fraction of the run below 1 and a number of steps from 1 on. `compile="auto"` compiles block by
+    block when the run is long enough to earn the compilation back (see `glasshouse.training.compilation`). Defaults are
+    OLMo's (arXiv 2402.00838, section 3) except the learning rate, which suits models under 100M.
     """
 
     steps: int | None = Field(None, ge=1)

@@ -5,7 +5,7 @@ may add is found by name and may be absent:
 
 - `after_step(step)`: runs after the optimiser, e.g. to move an EMA copy in `carries`;
 - `validate() -> Mapping[str, float]`: runs without gradients, with the learning modules in evaluation mode;
-- `blocks() -> Iterable[nn.Module]`: the repeated submodules worth compiling one by one;
+- `blocks() -> Iterable[nn.Module]`: the repeated submodules worth compiling, sharding and recomputing one by one;
 - `configuration`: anything `glasshouse.store.configuration.canonical` can write, part of a checkpoint's identity;
 - `unit`: what `weight` counts (`"tokens"`, default `"examples"`), the name used by the meters;
 - `concurrent`: true if micro-batches may be computed side by side: the loss draws no random numbers, changes no state;
@@ -105,6 +105,6 @@ def after_step(objective: Objective, step: Step) -> None:
 
 
 def blocks(objective: Objective) -> list[nn.Module]:
-    """The submodules that the objective names as worth compiling."""
+    """The repeated submodules that the objective names."""
     named: Iterable[nn.Module] = getattr(objective, "blocks", tuple)()
     return list(named)

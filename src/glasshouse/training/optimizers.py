@@ -16,6 +16,7 @@ from torch import nn
 
 from glasshouse.store.configuration import ConfigurationError
 from glasshouse.training.configuration import Training
+from glasshouse.training.muon import Muon
 from glasshouse.training.objective import Objective, trainable
 
 _MATRICES = (
@@ -59,7 +60,7 @@ def build_optimizers(objective: Objective, config: Training) -> list[torch.optim
         fused = all(p.device.type in ("cpu", "cuda", "mps", "xpu") for p in parameters.values())
         built.append(torch.optim.AdamW(adamw, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=fused))
     if muons:
-        built.append(torch.optim.Muon(muons, lr=config.learning_rate, adjust_lr_fn="match_rms_adamw"))
+        built.append(Muon(muons, lr=config.learning_rate, adjust_lr_fn="match_rms_adamw"))
     return built
 
 

@@ -19,23 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glasshouse.store.configuration import named_seed
 from glasshouse.store.progress import Bar
 from glasshouse.training.accumulation import Accumulator
-from glasshouse.training.checkpoint import (
-    Checkpoint,
-    ResumeRefusedError,
-    latest_checkpoint,
-    load_checkpoint,
-    refuse_changes,
-    save_checkpoint,
-    weights_hash,
-)
+from glasshouse.training.checkpoint import ResumeRefusedError, load_checkpoint, refuse_changes, weights_hash
+from glasshouse.training.checkpointing import Checkpointer
 from glasshouse.training.compilation import compile_blocks, training_flops
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError, TrainingData
+from glasshouse.training.gradients import clip_by, global_norm
 from glasshouse.training.guards import Interruption
 from glasshouse.training.identity import rate_schedule, run_identity, training_order
 from glasshouse.training.loader import Loader, Prepared
@@ -45,6 +39,7 @@ from glasshouse.training.objective import Objective, Step, after_step, blocks, t
 from glasshouse.training.optimizers import build_optimizers, set_learning_rate
 from glasshouse.training.outliers import OutlierDetector, step_unless
 from glasshouse.training.parallel import ParallelPlan
+from glasshouse.training.parallelize import parallelize, reshard, separate
 from glasshouse.training.receipts import Receipts, receipt
 from glasshouse.training.records import Reading, Records
 from glasshouse.training.schedules import clip_norm_at
@@ -88,16 +83,20 @@ def train(
     stop: Callable[[int], bool] | None = None,
     power: PowerMeter | None = None,
     plan: ParallelPlan | None = None,
+    device: torch.device | str | None = None,
 ) -> TrainingResult:
     """Train `objective` on `data`, in place, resuming from `directory` if it holds a run of the same identity.
 
-    The modules stay on the device they are on. `progress` advances by one per update; `stop(step)` is asked after
+    The modules stay on the device they are on; those on the meta device are made on `device`. With several processes
+    all of them make this call, `plan` (default: `ParallelPlan.current()`) says how they share the work, and modules
+    that it spreads stay spread. `progress` advances by one per update; `stop(step)` is asked after
     every update and ends the run early with a checkpoint. Ctrl-C does the same and then raises `KeyboardInterrupt`.
 
     Raises `ResumeRefusedError` when something the run depends on changed, `TrainingStoppedError` for a loss or gradient
     that is not finite or an outlier, `CheckpointError` when a checkpoint cannot be written, `DataError` for empty data.
     """
-    run = _Run(objective, data, config, Path(directory), plan or ParallelPlan.current(), list(sinks), progress)
+    plan = plan or ParallelPlan.current()
+    run = _Run(objective, data, config, Path(directory), plan, list(sinks), progress, device)
     devices = [run.device] if run.device.type == "cuda" else []
     memory = freed_memory_kept(run.device)
     with torch.random.fork_rng(devices), memory, Interruption() as interruption, run.accumulator, run:
@@ -117,14 +116,16 @@ class _Run:
         plan: ParallelPlan,
         sinks: list[Sink],
         progress: Bar | None,
+        device: torch.device | str | None,
     ) -> None:
         if data.rows < 1:
             raise DataError("there is nothing to train on: the data has no rows")
+        self.micro_batch = config.micro_batch_size or max(1, config.micro_batch // plan.world)
         for size in config.sizes:
-            if size % (config.micro_batch * plan.world):
+            if size % (self.micro_batch * plan.world):
                 raise DataError(
                     f"batch_size {size} is not divisible by micro_batch_size x ranks = "
-                    f"{config.micro_batch} x {plan.world}"
+                    f"{self.micro_batch} x {plan.world}"
                 )
         self.objective, self.data, self.config, self.directory = objective, data, config, directory
         self.plan = plan
@@ -133,37 +134,49 @@ class _Run:
             module.requires_grad_(False)
         for module in objective.frozen.values():
             module.eval()
-        self.parameters = trainable(objective)
-        self.optimizers = build_optimizers(objective, config)
-        self.device = next(iter(self.parameters.values())).device
-        self.synchronous = reading_is_free(self.device)
-        pieces = config.batch_size // (config.micro_batch * plan.world)
-        self.accumulator = Accumulator(objective, list(self.parameters.values()), config.precision, pieces)
-        self.generator = torch.Generator(device=self.device)
         self.order = training_order(config, data)
         self.rates = rate_schedule(config, self.order.plan, self.steps)
+        self.device = _device(objective, device)
+        self.compiled, self.unwrapping = parallelize(
+            objective,
+            plan,
+            device=self.device,
+            seed=config.seed,
+            precision=config.precision,
+            compile_blocks=self._compile,
+        )
+        self.parameters = trainable(objective)
+        self.optimizers = build_optimizers(objective, config)
+        separate(self.optimizers)
+        self.synchronous = reading_is_free(self.device)
+        pieces = config.batch_size // (self.micro_batch * plan.world)
+        self.accumulator = Accumulator(objective, list(self.parameters.values()), config.precision, pieces, plan)
+        self.generator = torch.Generator(device=self.device)
         self.identity = run_identity(objective, data, config, self.order, self.steps)
-        self.checkpoints = directory / "checkpoints"
+        self.checkpoints = Checkpointer(directory / "checkpoints", plan, config.keep)
         self.records = Records(directory, data, config, self.steps, plan, sinks, progress)
         self.receipts = Receipts(directory, config, self.steps, leads=plan.leads)
         self.unit = unit(objective)
         self.step, self.examples, self.units = 0, 0, 0.0
-        self.saved: Checkpoint | None = None
         # Persistent buffers (batch norm's averages) change in the forward pass, so a run with them is unclean sooner.
         learning = [*objective.learns.values(), *objective.carries.values()]
         self.buffered = any(len(m.state_dict()) > len(list(m.parameters())) for m in learning)
         self.clean = True
+        self.agreed = False
+        """Whether all processes stop at this step; one that stops by itself cannot save what it shares with others."""
 
     # -- beginning and end -------------------------------------------------------------------------------------------
 
     def __enter__(self) -> _Run:
-        state = self._resume()
-        self.plan.prepare(self.objective)
+        try:
+            state = self._resume()
+        except BaseException:
+            self.unwrapping.close()
+            raise
         self.resumed_from = self.step
-        self.compiled = self._compile()
         flops = getattr(self.objective, "flops_per_example", None)
         peak = peak_flops(self.device, self.config.precision) if flops else None
-        self.meter = Meter(self.unit, flops, peak, self.plan.world)
+        self.meter = Meter(self.unit, flops, peak, self.plan.processes)
         past = state.get("outliers", {})
         self.outliers = OutlierDetector(self.config.outliers, self.device, past.get("window", ()))
         self.outliers.skipped = past.get("skipped", 0)
@@ -173,37 +186,39 @@ class _Run:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.checkpoints.close()
         self.records.close()
         self.receipts.close()
+        self.unwrapping.close()
         self._modes(training=False)
 
     def _resume(self) -> Mapping[str, Any]:
         self.directory.mkdir(parents=True, exist_ok=True)
         recorded = self.directory / "run.json"
-        self.saved = latest_checkpoint(self.checkpoints)
-        if self.saved is not None:
-            refuse_changes(self.saved.state["identity"], self.identity)
-        elif not recorded.exists() and any(self.directory.iterdir()):
+        saved = self.checkpoints.find()
+        if saved is not None:
+            refuse_changes(saved.state["identity"], self.identity)
+        elif self.plan.messages.tell(not recorded.exists() and any(self.directory.iterdir())):
             raise ResumeRefusedError(f"{self.directory} is not empty and holds no run; choose another directory")
         if self.plan.leads:
             recorded.write_text(json.dumps(self.identity, indent=1, sort_keys=True) + "\n")
-        state: Mapping[str, Any] = self.saved.state if self.saved else {}
-        if self.saved is not None:
+        state: Mapping[str, Any] = saved.state if saved else {}
+        if saved is not None:
             load_checkpoint(
-                self.saved,
+                saved,
                 learns=self.objective.learns,
                 carries=self.objective.carries,
                 optimizers=self.optimizers,
                 parameters=self.parameters,
             )
             self.step, self.examples = int(state["step"]), int(state["examples"])
-            self.units, self.records.kept = float(state["units"]), self.saved.step
+            self.units, self.records.kept = float(state["units"]), saved.step
         return state
 
     def _compile(self) -> bool:
-        rows = self.order.rows_at_step(1)[: self.config.micro_batch]
+        rows = self.order.rows_at_step(1)[: self.micro_batch]
         units = self.objective.weight(self.data.batch(rows)) / len(rows) * self.order.plan.seen(self.steps)
-        flops = training_flops(sum(p.numel() for p in self.parameters.values()), units)
+        flops = training_flops(sum(p.numel() for p in trainable(self.objective).values()), units)
         return compile_blocks(blocks(self.objective), self.config.compile, device=self.device, run_flops=flops)
 
     def _modes(self, *, training: bool) -> None:
@@ -211,7 +226,8 @@ class _Run:
             module.train(training)
 
     def result(self, energy: dict[str, Any] | None) -> TrainingResult:
-        assert self.saved is not None  # noqa: S101 (updates() ends in a checkpoint)
+        saved = self.checkpoints.saved
+        assert saved is not None  # noqa: S101 (updates() ends in a checkpoint)
         return TrainingResult(
             step=self.step,
             steps=self.steps,
@@ -222,7 +238,7 @@ class _Run:
             units=self.units,
             unit=self.unit,
             weights_hash=weights_hash(*self.objective.learns.values()),
-            checkpoint=self.saved.path,
+            checkpoint=saved.path,
             metrics=self.records.metrics,
             receipts=self.receipts.path,
             seconds=self.meter.seconds,
@@ -241,7 +257,7 @@ class _Run:
             self.order,
             first=self.step + 1,
             last=self.steps,
-            micro_batch=self.config.micro_batch,
+            micro_batch=self.micro_batch,
             rank=self.plan.rank,
             world=self.plan.world,
             prefetch=self.config.prefetch,
@@ -251,20 +267,21 @@ class _Run:
                 for prepared in loader:
                     self._update(prepared)
                     self._after(prepared.step)
-                    if interruption.requested:
+                    if self.plan.any(interruption.requested):
+                        self.agreed = True
                         raise KeyboardInterrupt
-                    if stop is not None and stop(prepared.step):
+                    if stop is not None and self.plan.any(stop(prepared.step)):
                         break
             except KeyboardInterrupt:
-                if self.clean:
-                    self._save()
+                if self.clean and (self.agreed or self.plan.processes == 1):
+                    self._save(last=True)
                 raise
-        self._save()
+        self._save(last=True)
 
     def _update(self, prepared: Prepared) -> None:
         step = self._seeded(prepared.step, "step")
         weights = [float(self.objective.weight(batch)) for batch in prepared.batches]
-        total = self.plan.total(sum(weights), self.device)
+        total = self.plan.total(sum(weights))
         if not total > 0:
             self.records.stop(prepared, f"the batch has weight {total}: there is nothing to learn from")
         self.clean = not self.buffered
@@ -282,6 +299,8 @@ class _Run:
         step_unless(self.optimizers, outlier)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
+        if not self.plan.whole:
+            reshard([*self.objective.learns.values(), *self.objective.carries.values()])
         after_step(self.objective, step)
         self.step = prepared.step
         self.examples = examples
@@ -289,11 +308,10 @@ class _Run:
         self.meter.count(total, len(prepared.rows) * self.plan.world)
 
     def _clip(self, step: int) -> Tensor:
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        norm = global_norm(self.parameters.values())
         if self.config.clip_norm is not None:
             limit = clip_norm_at(step, self.config.clip_norm, self.config.early_clip_norm, self.config.early_clip_steps)
-            nn.utils.clip_grads_with_norm_(self.parameters.values(), limit, norm, foreach=True)
+            clip_by(self.parameters.values(), limit, norm)
         return norm
 
     def _seeded(self, number: int, use: str) -> Step:
@@ -328,38 +346,40 @@ class _Run:
                 self.records.validation(step, validate())
         finally:
             self._modes(training=True)
+            if not self.plan.whole:
+                reshard(self.objective.learns.values())
 
-    def _save(self) -> None:
+    def _save(self, *, last: bool = False) -> None:
         self.records.read()
-        if self.saved is not None and self.saved.step == self.step:
+        if self.checkpoints.step == self.step:
+            if last:
+                self.checkpoints.wait()
             return
         if self.receipts.due(self.step):
             taken = receipt(self.step, self.examples, self.records.loss, self.objective, self.optimizers)
             self.receipts.write(taken)
         if self.plan.leads:
             self.records.flush()
-            state = {
-                "step": self.step,
-                "examples": self.examples,
-                "units": self.units,
-                "unit": self.unit,
-                "loss": self.records.loss,
-                "outliers": {"window": self.outliers.past, "skipped": self.outliers.skipped},
-                "identity": self.identity,
-            }
-            self.saved = save_checkpoint(
-                self.checkpoints,
-                state=state,
-                learns=self.objective.learns,
-                carries=self.objective.carries,
-                optimizers=self.optimizers,
-                parameters=self.parameters,
-                keep=self.config.keep,
-            )
-        self.plan.wait()
-        if not self.plan.leads:
-            self.saved = latest_checkpoint(self.checkpoints)
+        state = {
+            "step": self.step,
+            "examples": self.examples,
+            "units": self.units,
+            "unit": self.unit,
+            "loss": self.records.loss,
+            "outliers": {"window": self.outliers.past, "skipped": self.outliers.skipped},
+            "identity": self.identity,
+        }
+        self.checkpoints.save(self.objective, state, self.optimizers, self.parameters, last=last)
         self.records.kept = self.step
+
+
+def _device(objective: Objective, given: torch.device | str | None) -> torch.device:
+    found = next(iter(trainable(objective).values())).device if trainable(objective) else torch.device("cpu")
+    if found.type != "meta":
+        return found
+    if given is None:
+        raise ValueError("the modules are on the meta device: say where they are to be made, train(..., device=...)")
+    return torch.device(given)
 
 
 def reading_is_free(device: torch.device) -> bool:

@@ -1,0 +1,42 @@
+"""A whole recipe in two processes: one works on the store, both train, and the model is a model like any other."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glasshouse.evaluation.steps import Evaluation
+from glasshouse.language.model import LanguageModel
+from glasshouse.store.lineage import ancestors
+from glasshouse.store.store import Store
+
+
+def model_of(store):
+    made = [store.open(name) for name in ancestors(store, store.latest_run("mini")["artifact"])]
+    return next(item for item in made if isinstance(item, LanguageModel))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["", "shard=2"])
+def test_a_recipe_runs_in_two_processes(finished, tmp_path, parallel):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "glasshouse", "run", str(Path(__file__).parent / "mini_recipe.py")]
+    command += ["--corpus", str(finished.corpus), "--store", str(tmp_path), "--parallel", parallel]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Open the report") == 1
+    store = Store(tmp_path)
+    assert isinstance(store.open(store.latest_run("mini")["artifact"]), Evaluation)
+    assert not [problem for name in store.names() for problem in store.verify(name)]
+    assert not list((tmp_path / "work").iterdir())
+    model, alone = model_of(store), model_of(finished.store)
+    assert model.training["outcome"]["processes"] == 2
+    assert model.manifest["inputs"]["shards"]["id"] == alone.manifest["inputs"]["shards"]["id"]
+    assert model.training["outcome"]["loss"] == pytest.approx(alone.training["outcome"]["loss"], abs=1e-4)
+    assert model.load().continue_text is not None
+    weights = [json.loads(json.dumps(item.training["identity"]["initial weights"])) for item in (model, alone)]
+    assert weights[0] == weights[1]
