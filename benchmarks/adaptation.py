@@ -16,6 +16,9 @@ import json
 import statistics
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +45,7 @@ from glasshouse.training.trainer import train
 
 RESULTS = Path(__file__).parent / "results"
 CONTEXT = 128
-SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=16, micro_batch_size=8)
+SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=8)
 DPO = PreferenceTuning(epochs=1, learning_rate=1e-4, batch_size=16, micro_batch_size=16)
 
 
@@ -83,7 +86,13 @@ def measured(model, held_out, pairs, reference=None):
     return values
 
 
-def one_seed(seed, steps, folder):
+def one_seed(seed, steps):
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        return stages(seed, steps, Path(folder))
+
+
+def stages(seed, steps, folder):
     clock, found, seconds = time.process_time(), {}, {}
 
     def note(stage, model, *reference):
@@ -108,9 +117,9 @@ def one_seed(seed, steps, folder):
         model.transformer.eval()
         return model
 
-    sft = tuned("sft", base, finetune, conversations(1500, seed=seed), SFT)
+    sft = tuned("sft", base, finetune, conversations(3000, seed=seed), SFT)
     note("sft", sft)
-    note("sft shuffled", tuned("shuffled", base, finetune, conversations(1500, seed=seed, shuffled=True), SFT))
+    note("sft shuffled", tuned("shuffled", base, finetune, conversations(3000, seed=seed, shuffled=True), SFT))
     dpo = preferences(400, seed=seed)
     note("dpo", tuned("dpo", sft, prefer, dpo, DPO), sft)
     note("dpo random", tuned("random", sft, prefer, preferences(400, seed=seed, random_labels=True), DPO), sft)
@@ -123,7 +132,7 @@ def one_seed(seed, steps, folder):
 
 def summary(runs):
     """Mean and spread over seeds of every value of every stage."""
-    stages = runs[0]["stages"]
+    found = runs[0]["stages"]
     return {
         stage: {
             name: {
@@ -132,7 +141,7 @@ def summary(runs):
             }
             for name in values
         }
-        for stage, values in stages.items()
+        for stage, values in found.items()
     }
 
 
@@ -140,15 +149,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600, help="updates of pre-training")
+    parser.add_argument("--processes", type=int, default=1, help="seeds worked on at once")
     parser.add_argument("--output", type=Path, default=RESULTS / "adaptation.json")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    runs = []
-    for seed in range(chosen.seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            runs.append(one_seed(seed, chosen.steps, Path(folder)))
-        document = {"machine": machine(), "steps": chosen.steps, "summary": summary(runs), "runs": runs}
-        chosen.output.write_text(json.dumps(document, indent=1) + "\n")
+    with ProcessPoolExecutor(chosen.processes, get_context("spawn")) as pool:
+        runs = list(pool.map(one_seed, range(chosen.seeds), repeat(chosen.steps)))
+    document = {"machine": machine("torch", "peft"), "steps": chosen.steps, "summary": summary(runs), "runs": runs}
+    chosen.output.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -97,3 +97,67 @@ def test_grouped_queries_still_run_in_bfloat16():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = Transformer(config)(torch.zeros(1, 16, dtype=torch.long)).logits
     assert logits.isfinite().all()
+
+
+def packed(length: int, rows: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Segments of random lengths, other ones in every row, as a mask and as positions that begin anew."""
+    generator = torch.Generator().manual_seed(seed)
+    begins = (torch.rand(rows, length, generator=generator) < 0.02).int()
+    begins[:, 0] = 1
+    segments = begins.cumsum(1)
+    mask = (segments[:, :, None] == segments[:, None, :]).tril()[:, None]
+    places = torch.arange(length).expand(rows, -1)
+    return mask, places - torch.where(begins.bool(), places, 0).cummax(1).values
+
+
+@settings(max_examples=15, deadline=None)
+@given(length=st.sampled_from([1, 2, 127, 128, 129, 300, 513]), seed=st.integers(0, 1000))
+def test_tiles_of_packed_rows_equal_the_masked_form(length, seed):
+    mask, positions = packed(length, 2, seed)
+    angles = rotary(positions, 16, 10_000.0)
+    *parts, slope = inputs(length, 16, torch.float32)
+    plain = attend(rotate(parts[0], angles), rotate(parts[1], angles), parts[2], mask)
+    tiled = tiled_rotary_attention(*parts, *angles, mask)
+    torch.testing.assert_close(tiled, plain, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(tiled, parts, slope), torch.autograd.grad(plain, parts, slope), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
+
+
+def test_any_causal_mask_is_right_also_where_a_later_tile_looks_further_back():
+    length = 400
+    mask = torch.eye(length, dtype=torch.bool)[None, None].clone()
+    mask[:, :, 300:, :5] = True  # the tile between sees none of these keys
+    mask[:, :, 140:150, 120:140] = True
+    angles = rotary(torch.arange(length)[None], 16, 10_000.0)
+    *parts, slope = inputs(length, 16, torch.float32)
+    plain = attend(rotate(parts[0], angles), rotate(parts[1], angles), parts[2], mask)
+    tiled = tiled_rotary_attention(*parts, *angles, mask)
+    torch.testing.assert_close(tiled, plain, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(tiled, parts, slope), torch.autograd.grad(plain, parts, slope), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
+
+
+def test_masks_that_look_ahead_are_left_to_the_general_kernel():
+    query = torch.zeros(2, 3, 8, 4, dtype=torch.bfloat16)
+    cos = rotary(torch.arange(8)[None], 4, 10_000.0).cos
+    causal = torch.ones(2, 1, 8, 8, dtype=torch.bool).tril()
+    assert tiles_are_faster(query, query, cos, causal)
+    ahead = causal.clone()
+    ahead[1, 0, 0, 7] = True
+    assert not tiles_are_faster(query, query, cos, ahead)
+
+
+def test_a_model_in_bfloat16_takes_packed_rows_within_one_percent():
+    model = Transformer(olmo(depth=2).but(vocabulary=64))
+    mask, positions = packed(200, 3, 5)
+    tokens = torch.randint(0, 64, (3, 200), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for narrow in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=narrow):
+            hidden = model(tokens, mask=mask, positions=positions, logits=False).hidden
+            losses.append(float(linear_cross_entropy(hidden, model.head_weight, tokens.roll(-1, 1)).mean))
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)

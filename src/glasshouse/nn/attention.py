@@ -39,12 +39,13 @@ def attend(
     )
 
 
-def tiles_are_faster(query: Tensor, key: Tensor, cos: Tensor) -> bool:
+def tiles_are_faster(query: Tensor, key: Tensor, cos: Tensor, mask: Tensor | None = None) -> bool:
     """Whether `tiled_rotary_attention` is the better way to compute causal attention of unrotated queries and keys."""
     return (
         query.device.type == "cpu"
         and query.dtype == torch.bfloat16
         and query.shape == key.shape
         and 1 < query.shape[2] <= TILES_UP_TO
-        and len(cos) == 1  # every row at the same positions
+        and (len(cos) == 1 or mask is not None)  # rows at positions of their own are packed, and then masked
+        and (mask is None or not bool(mask.triu(1).any()))
     )

@@ -142,8 +142,8 @@ class Attention(nn.Module):
         query, key, value = (
             part.view(*x.shape[:2], -1, self.config.head_size).transpose(1, 2) for part in (query, key, value)
         )
-        if cache is None and mask is None and tiles_are_faster(query, key, positions.cos):
-            mixed = tiled_rotary_attention(query, key, value, *positions)
+        if cache is None and tiles_are_faster(query, key, positions.cos, mask):
+            mixed = tiled_rotary_attention(query, key, value, *positions, mask)
         else:
             query, key = rotate(query, positions), rotate(key, positions)
             if cache is not None:
