@@ -164,3 +164,18 @@ def test_growing_batches_are_seen_row_by_row_and_weighted_exactly(tmp_path):
     assert len(flat) == 108
     for epoch in range(3):
         assert sorted(flat[32 * epoch : 32 * epoch + 32]) == list(range(32))
+
+
+def test_no_decision_waits_for_the_device():
+    """Tensors on the meta device have no values: reading one on the host would raise."""
+    detector, meta = OutlierDetector(Outliers(window=20), torch.device("meta")), torch.ones((), device="meta")
+    for _ in range(25):
+        outlier = detector.judge(meta, meta)
+    assert outlier.device.type == "meta"
+    weight = torch.nn.Parameter(torch.ones(4, 6, device="meta"))
+    muon = torch.optim.Muon([weight], lr=1e-3)
+    for _ in range(2):
+        weight.grad = torch.ones_like(weight)
+        step_unless([muon], outlier)
+    with pytest.raises(RuntimeError, match="meta"):
+        float(outlier)
