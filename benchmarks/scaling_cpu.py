@@ -11,7 +11,7 @@ minima:
 `glasshouse.language.scaling` holds the fitted rule, and a test compares it with the JSON written here. Text: what the
 recipe `quickstart` trains on, more of it. A cell that is in the JSON is not trained again.
 
-    python benchmarks/scaling_cpu.py STORE             (an hour or two; --small tries it in a minute)
+    python benchmarks/scaling_cpu.py STORE             (an hour of one core; --small tries it in a minute)
     python benchmarks/scaling_cpu.py --fit             only fits what is in the JSON, and draws the pictures
 """
 
@@ -72,9 +72,9 @@ def groups(small: bool) -> list[Group]:
     """What is compared, the cheapest first."""
     if small:
         return [(1, 100_000, 8), (2, 100_000, 8)]
-    rates = [(2, 1), (2, 2), (2, 4), (3, 1), (3, 2), (4, 1), (4, 2), (6, 1)]
-    found = [(depth, millions * MILLION, 8) for depth, millions in rates]
-    found += [(2, millions * MILLION, rows) for millions in (1, 2) for rows in (2, 4, 16, 32)]
+    rates = [(2, 0.25), (2, 0.5), (2, 1), (3, 0.5), (3, 1), (4, 0.5), (4, 1), (6, 0.5)]
+    found = [(depth, round(millions * MILLION), 8) for depth, millions in rates]
+    found += [(2, round(millions * MILLION), rows) for millions in (0.25, 1) for rows in (2, 4, 16, 32)]
     return sorted(found, key=lambda group: (group[0] ** 2 * group[1], group))
 
 

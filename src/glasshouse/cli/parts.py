@@ -11,11 +11,12 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.store.configuration import Config, ConfigurationError
+if TYPE_CHECKING:
+    from glasshouse.store.configuration import Config
 
 _SETTING = re.compile(r"\s*([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 _NEXT = r":(?=\s*[A-Za-z_][\w.]*=)"
@@ -69,6 +70,8 @@ def settings_of(name: str, given: list[tuple[str, str]], kind: type[Config]) -> 
 
     Raises `click.UsageError` for a setting that there is not, that is given twice, or whose value does not fit.
     """
+    from glasshouse.store.configuration import ConfigurationError
+
     settings: dict[str, Any] = {}
     for key, value in given:
         first, dot, rest = key.partition(".")

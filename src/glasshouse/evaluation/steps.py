@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from glasshouse.evaluation.adaptation import FormatAccuracy, KullbackLeibler, PreferenceAccuracy, Recall
+from glasshouse.evaluation.carbon_table import CarbonTable
 from glasshouse.evaluation.comparison import Comparison
 from glasshouse.evaluation.curation import CuratedCorpus
 from glasshouse.evaluation.grammar import KnownEntropy
@@ -22,6 +24,7 @@ from glasshouse.store.panels import Numbers, Panel, Table
 from glasshouse.store.step import Run, step
 
 PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
+    "CarbonTable": CarbonTable.panels,
     "Comparison": Comparison.panels,
     "CuratedCorpus": CuratedCorpus.panels,
     "KnownEntropy": KnownEntropy.panels,
@@ -58,11 +61,25 @@ class Evaluation(Artifact):
     def panels(self) -> list[Panel]:
         """Headline figures, then every measure's own panels."""
         micro = {name: value for name, value in self.values.items() if name.endswith("/micro")}
-        figures = {f"bits per byte, {name.split('/')[1]}": f"{value:.3f}" for name, value in micro.items()}
+        figures = {f"bits per byte, {name.split('/')[-2]}": f"{value:.3f}" for name, value in micro.items()}
         panels: list[Panel] = [Numbers("Result", figures)] if figures else []
         for outcome in self.outcomes:
-            panels += PANELS.get(outcome["measure"], _plain)(outcome)
+            panels += _panels(outcome)
         return panels
+
+
+def _panels(outcome: Mapping[str, Any]) -> list[Panel]:
+    """A measure's own panels; those of another model's measure have its stage before their titles."""
+    if outcome["measure"] != "Of":
+        return PANELS.get(outcome["measure"], _plain)(outcome)
+    found = []
+    for panel in _panels({"measure": outcome["inner"], **outcome["found"]}):
+        title = f"{outcome['stage']}: {panel.title}"
+        if isinstance(panel, Numbers):  # the headline figures of a report are those of the model evaluated
+            found.append(Table(title, ["", "measured"], list(panel.values.items()), note=panel.note))
+        else:
+            found.append(dataclasses.replace(panel, title=title))
+    return found
 
 
 def _plain(outcome: Mapping[str, Any]) -> list[Panel]:
