@@ -72,7 +72,7 @@ def _panels(outcome: Mapping[str, Any]) -> list[Panel]:
     """A measure's own panels; those of another model's measure have its stage before their titles."""
     if outcome["measure"] != "Of":
         return PANELS.get(outcome["measure"], _plain)(outcome)
-    found = []
+    found: list[Panel] = []
     for panel in _panels({"measure": outcome["inner"], **outcome["found"]}):
         title = f"{outcome['stage']}: {panel.title}"
         if isinstance(panel, Numbers):  # the headline figures of a report are those of the model evaluated

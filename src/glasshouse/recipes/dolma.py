@@ -244,7 +244,7 @@ def deduplication_helps(measures: Measures) -> Verdict:
 
 @claim(
     "A model trained on one source is the best of the single-source models on that source.",
-    "2402.00159, ablations of the mixture",
+    "house (Dolma)",
 )
 def every_source_serves_itself(measures: Measures) -> Verdict:
     singles = ("web", "code", "reference")
