@@ -256,7 +256,8 @@ def fine_tuning_teaches_the_form(measures: Measures) -> Verdict:
     "house (OLMo)",
 )
 def fine_tuning_teaches_answers(measures: Measures) -> Verdict:
-    return above(worst(measures, "sft", "answers/right") - measures["shuffled answers/answers/right"], 0, " of answers")
+    least = min(by_seed(measures, "sft", "answers/right"))
+    return above(least - measures["shuffled answers/answers/right"], 0, " of answers")
 
 
 @claim(
