@@ -47,7 +47,14 @@ SHAPES: dict[str, TransformerConfig] = {
     "125M": olmo("1B").but(width=768, layers=12, heads=12, feed_forward=feed_forward_width(768)),
     "1B": olmo("1B"),
 }
-ROWS = ("trainer compiled", "trainer eager", "transformers compiled", "transformers eager", "nanochat compiled")
+ROWS = (
+    "trainer compiled",
+    "trainer eager",
+    "trainer float8",
+    "transformers compiled",
+    "transformers eager",
+    "nanochat compiled",
+)
 BARS = (("1B", "trainer compiled", "transformers compiled", 1.2),)
 UTILISATION_BAR = 0.45
 
@@ -109,12 +116,12 @@ def plain_loop(
             return
 
 
-def trainer_row(config: TransformerConfig, micro: int, watch: Stopwatch, compiled: bool) -> float:
-    """Our trainer as a user runs it."""
+def trainer_row(config: TransformerConfig, micro: int, watch: Stopwatch, how: str) -> float:
+    """Our trainer as a user runs it; "float8" is compiled too."""
     model = Transformer(config, seed=0).to(watch.device)
     training = Training(
         steps=watch.warm + watch.steps, batch_size=micro, learning_rate=3e-4, decay="everything", warmup=0,
-        schedule="constant", compile=compiled, checkpoint_every=None, log_every=1_000_000,
+        schedule="constant", compile=how != "eager", float8=how == "float8", checkpoint_every=None, log_every=1_000_000,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as directory:
         train(LanguageModelling(model), TensorRows({"tokens": rows_of(config, 4 * micro)}), training, directory,
@@ -122,7 +129,7 @@ def trainer_row(config: TransformerConfig, micro: int, watch: Stopwatch, compile
     return matmul_flops_per_token(config)
 
 
-def transformers_row(config: TransformerConfig, micro: int, watch: Stopwatch, compiled: bool) -> float:
+def transformers_row(config: TransformerConfig, micro: int, watch: Stopwatch, how: str) -> float:
     """`OlmoForCausalLM`, compiled as a whole, as its users do."""
     from transformers import OlmoConfig, OlmoForCausalLM
 
@@ -132,7 +139,7 @@ def transformers_row(config: TransformerConfig, micro: int, watch: Stopwatch, co
     with torch.device(watch.device):
         model = OlmoForCausalLM(OlmoConfig(**{key: value for key, value in settings.items() if key != "model_type"}))
     model.train()
-    forward = torch.compile(model) if compiled else model
+    forward = torch.compile(model) if how == "compiled" else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), eps=1e-5, fused=True)
 
     def loss(tokens: Tensor) -> Tensor:
@@ -143,7 +150,7 @@ def transformers_row(config: TransformerConfig, micro: int, watch: Stopwatch, co
     return matmul_flops_per_token(config)
 
 
-def nanochat_row(config: TransformerConfig, micro: int, watch: Stopwatch, compiled: bool) -> float:
+def nanochat_row(config: TransformerConfig, micro: int, watch: Stopwatch, how: str) -> float:
     """nanochat's model and optimiser: as many layers and heads, full attention; its own count of FLOPs."""
     from nanochat.gpt import GPT, GPTConfig
 
@@ -156,7 +163,7 @@ def nanochat_row(config: TransformerConfig, micro: int, watch: Stopwatch, compil
     model.to_empty(device=watch.device)
     model.init_weights()
     optimizer = model.setup_optimizer()
-    forward = torch.compile(model, dynamic=False) if compiled else model
+    forward = torch.compile(model, dynamic=False) if how == "compiled" else model
 
     def loss(tokens: Tensor) -> Tensor:
         return forward(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
@@ -177,7 +184,7 @@ def compete(row: str, shape: str, device: str, micro: int, warm: int, steps: int
     who, how = row.split()
     watch = Stopwatch(chosen, warm, steps)
     with contextlib.redirect_stdout(sys.stderr):
-        flops = RUNNERS[who](config, micro, watch, how == "compiled")
+        flops = RUNNERS[who](config, micro, watch, how)
     speed = micro * config.context * steps / watch.seconds
     peak = peak_flops(chosen, "bf16") if chosen.type == "cuda" else None
     return {

@@ -81,6 +81,8 @@ class Training(Config):
     early_clip_steps: int = Field(1000, ge=1)
 
     precision: Literal["bf16", "fp32"] = "bf16"
+    float8: bool | Literal["emulated"] = False
+    """Products inside blocks in float8 (see `glasshouse.training.float8`)."""
     compile: bool | Literal["auto"] = "auto"
     prefetch: int = Field(4, ge=0)
 
@@ -106,6 +108,8 @@ class Training(Config):
             raise ValueError(f"learning_rate_scales must not be negative, got {self.learning_rate_scales}")
         if self.early_clip_norm is not None and self.clip_norm is None:
             raise ValueError("early_clip_norm loosens clip_norm for the first steps, but clip_norm is None")
+        if self.float8 and self.precision != "bf16":
+            raise ValueError(f"float8 stands on precision='bf16', the precision is {self.precision!r}")
         if self.decay_fraction != 0.2 and self.schedule != "wsd":
             raise ValueError(f"decay_fraction shapes the schedule wsd only, the schedule is {self.schedule}")
         return self

@@ -29,6 +29,7 @@ from glasshouse.training.checkpointing import Checkpointer
 from glasshouse.training.compilation import compile_blocks, training_flops
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError, TrainingData
+from glasshouse.training.float8 import use_float8
 from glasshouse.training.gradients import clip_by, global_norm
 from glasshouse.training.guards import Interruption
 from glasshouse.training.identity import rate_schedule, run_identity, training_order
@@ -137,6 +138,7 @@ class _Run:
         self.order = training_order(config, data)
         self.rates = rate_schedule(config, self.order.plan, self.steps)
         self.device = _device(objective, device)
+        plain = use_float8(blocks(objective), config.float8, self.device, plan) if config.float8 else None
         self.compiled, self.unwrapping = parallelize(
             objective,
             plan,
@@ -145,6 +147,8 @@ class _Run:
             precision=config.precision,
             compile_blocks=self._compile,
         )
+        if plain is not None:
+            self.unwrapping.callback(plain)
         self.parameters = trainable(objective)
         self.optimizers = build_optimizers(objective, config)
         separate(self.optimizers)
