@@ -10,7 +10,7 @@ Deviation: every row of a batch draws from its own named seed, so that its text 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -99,15 +99,22 @@ def stream_text(
 ) -> Iterator[str]:
     """Pieces of the continuation as they are made; a character split over tokens waits until it is whole."""
     stop = check_vocabulary(model, tokenizer, end)
-    tokens: list[int] = []
+    yield from whole_characters(
+        stream(model, encode_prompt(tokenizer, prompt, stop), sampling, end=stop), tokenizer.decode
+    )
+
+
+def whole_characters(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
+    """Tokens as pieces of text; a character split over tokens waits until it is whole."""
+    made: list[int] = []
     shown = ""
-    for token in stream(model, encode_prompt(tokenizer, prompt, stop), sampling, end=stop):
-        tokens.append(token)
-        text = tokenizer.decode(tokens)
+    for token in tokens:
+        made.append(token)
+        text = decode(made)
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):
             yield text[len(shown) :]
             shown = text
-    if tail := tokenizer.decode(tokens)[len(shown) :]:
+    if tail := decode(made)[len(shown) :]:
         yield tail
 
 

@@ -14,7 +14,7 @@ import tokenizers
 from safetensors.torch import load_file
 
 from glasshouse.language.chat import JINJA, Chat, Message, read_chat_template
-from glasshouse.language.generation import Sampling, stream, stream_text
+from glasshouse.language.generation import Sampling, stream, stream_text, whole_characters
 from glasshouse.language.measures import measured_curves
 from glasshouse.nn.huggingface import load_huggingface
 from glasshouse.nn.transformer import Transformer
@@ -62,14 +62,8 @@ class LoadedModel:
     def stream_answer(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """The next answer of a conversation in pieces; only for a model with a chat form."""
         assert self.chat is not None  # noqa: S101
-        made: list[int] = []
-        shown = ""
-        for token in stream(self.transformer, self.chat.prompt(messages), sampling, end=self.end_of_sequence):
-            made.append(token)
-            text = self.chat.decode(made)
-            if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-                yield text[len(shown) :]
-                shown = text
+        answer = stream(self.transformer, self.chat.prompt(messages), sampling, end=self.end_of_sequence)
+        return whole_characters(answer, self.chat.decode)
 
     def recent(self, messages: Sequence[Message], room: int) -> list[Message]:
         """The conversation without its oldest turns, so that `room` tokens (at most half the context) are to spare.
@@ -82,7 +76,10 @@ class LoadedModel:
             oldest = next((number for number, item in enumerate(kept[:-1]) if item.role != "system"), None)
             if oldest is None:
                 break
-            del kept[oldest]
+            answered = (
+                oldest + 2 < len(kept) and kept[oldest + 1].role == "assistant"
+            )  # a question goes with its answer
+            del kept[oldest : oldest + 1 + answered]
         return kept
 
     def tail(self, text: str, room: int) -> str:
