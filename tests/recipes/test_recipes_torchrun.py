@@ -40,3 +40,26 @@ def test_a_recipe_runs_in_two_processes(finished, tmp_path, parallel):
     assert model.load().continue_text is not None
     weights = [json.loads(json.dumps(item.training["identity"]["initial weights"])) for item in (model, alone)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_adaptation_runs_in_two_processes(tmp_path):
+    """Sharded and alone, both kinds of tuning end near each other; the folder is whole."""
+    recipe = str(Path(__file__).parent / "tuned_recipe.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    spread = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    found = {}
+    for name, before, after in (("one", [], []), ("two", spread, ["--parallel", "shard=2"])):
+        command = [sys.executable, *before, "-m", "glasshouse", "run", recipe, "--store", str(tmp_path / name), *after]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        store = Store(tmp_path / name)
+        made = [store.open(item) for item in ancestors(store, store.latest_run("tuned")["artifact"])]
+        found[name] = {item.training.get("stage", "pretrain"): item for item in made if isinstance(item, LanguageModel)}
+        assert not [problem for item in store.names() for problem in store.verify(item)]
+    for stage in ("finetune", "prefer"):
+        one, two = found["one"][stage], found["two"][stage]
+        assert two.training["outcome"]["processes"] == 2
+        assert two.training["outcome"]["loss"] == pytest.approx(one.training["outcome"]["loss"], abs=1e-3)
+        pairs = zip(one.load().transformer.parameters(), two.load().transformer.parameters(), strict=True)
+        assert max(float((a - b).detach().abs().max()) for a, b in pairs) < 1e-3

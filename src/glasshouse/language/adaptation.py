@@ -28,6 +28,7 @@ from glasshouse.language.conversations import (
 )
 from glasshouse.language.dpo import PreferenceTuning
 from glasshouse.language.dpo import prefer as prefer_pairs
+from glasshouse.language.export import export_checkpoint
 from glasshouse.language.finetune import Adaptation, FineTuning
 from glasshouse.language.finetune import finetune as finetune_on_conversations
 from glasshouse.language.model import TRAINING, LanguageModel, LoadedModel
@@ -37,6 +38,7 @@ from glasshouse.store.artifact import Artifact
 from glasshouse.store.configuration import ConfigurationError, named_seed
 from glasshouse.store.panels import Numbers, Panel, Table
 from glasshouse.store.step import Run, step
+from glasshouse.training.checkpoint import Checkpoint
 from glasshouse.training.parallel import ParallelPlan
 from glasshouse.training.trainer import TrainingResult
 
@@ -107,12 +109,15 @@ def preferences(
     return Preferences(run.output)
 
 
-@step()
+@step(together=True)
 def finetune(
     run: Run, model: LanguageModel, data: Conversations, settings: FineTuning, device: str = "cpu"
 ) -> LanguageModel:
-    """Fine-tune a language model on conversations; the result has the chat template. A killed run goes on."""
-    loaded, chat = _open(model, device)
+    """Fine-tune a language model on conversations; the result has the chat template. A killed run goes on.
+
+    Several processes train together, as in `pretrain`.
+    """
+    loaded, chat = _open(model, settings, device)
     learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
     with run.bar("fine-tuning", None) as bar:
         result, rows = finetune_on_conversations(
@@ -123,12 +128,15 @@ def finetune(
     return _finish(run, "finetune", model, loaded, learner, settings, result, tokens)
 
 
-@step()
+@step(together=True)
 def prefer(
     run: Run, model: LanguageModel, data: Preferences, settings: PreferenceTuning, device: str = "cpu"
 ) -> LanguageModel:
-    """Tune a language model on preferences with DPO; the model given is the reference. A killed run goes on."""
-    loaded, chat = _open(model, device)
+    """Tune a language model on preferences with DPO; the model given is the reference. A killed run goes on.
+
+    Several processes train together; each finds the reference's log-probabilities of all pairs by itself.
+    """
+    loaded, chat = _open(model, settings, device)
     learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
     with run.bar("tuning on preferences", None) as bar:
         result, rows = prefer_pairs(
@@ -139,7 +147,9 @@ def prefer(
     return _finish(run, "prefer", model, loaded, learner, settings, result, tokens)
 
 
-def _open(model: LanguageModel, device: str) -> tuple[LoadedModel, Chat]:
+def _open(model: LanguageModel, settings: Adaptation, device: str) -> tuple[LoadedModel, Chat]:
+    if settings.lora is not None and not ParallelPlan.current().whole:
+        raise ConfigurationError("adapters are small and stay whole: leave shard and tensor out for lora, or lora out")
     loaded = model.load(device)
     return loaded, Chat(loaded.tokenizer, loaded.end_of_sequence)
 
@@ -155,24 +165,28 @@ def _finish(
     tokens: int,
 ) -> LanguageModel:
     """Write the model folder with the chat template, the adapters apart, and how it was trained."""
-    if settings.lora is not None:
-        save_adapters(learner, run.scratch / "adapters", base=f"artifact {base.id}")
-        learner = merge_adapters(learner)
-    assert isinstance(learner, Transformer)  # noqa: S101 (adapters were merged)
-    end = loaded.end_of_sequence
+    if not ParallelPlan.current().leads:
+        return LanguageModel(run.output)
+    end, shape = loaded.end_of_sequence, loaded.transformer.config
     files = [base.file(name) for name in ("tokenizer.json", "tokenizer_config.json")]
-    save_huggingface(learner.cpu(), run.output, end=end, begin=end, tokenizer_files=files)
-    write_chat_template(run.output)
-    if settings.lora is not None:
+    if settings.lora is None:
+        checkpoint = Checkpoint.at(result.checkpoint)
+        export_checkpoint(checkpoint, shape, run.output, end=end, begin=end, tokenizer_files=files)
+    else:
+        save_adapters(learner, run.scratch / "adapters", base=f"artifact {base.id}")
+        merged = merge_adapters(learner)
+        assert isinstance(merged, Transformer)  # noqa: S101 (it was before it had adapters)
+        save_huggingface(merged.cpu(), run.output, end=end, begin=end, tokenizer_files=files)
         shutil.copytree(run.scratch / "adapters", run.output / "adapters")
+    write_chat_template(run.output)
     home = run.scratch / "run"
     outcome = {
         "steps": result.step,
         "tokens": tokens,
         "loss": result.loss,
-        "parameters": sum(parameter.numel() for parameter in learner.parameters()),
+        "parameters": shape.parameters,
         "weights_hash": result.weights_hash,
-        "processes": ParallelPlan.current().world,
+        "processes": ParallelPlan.current().processes,
     }
     document = {
         "stage": stage,

@@ -63,7 +63,8 @@ class Adaptation(Config):
         own = {"epochs", "context", "lora", "batch_size", "micro_batch_size"}
         engine = {name: getattr(self, name) for name in Adaptation.model_fields if name not in own}
         batch = min(self.batch_size, rows)
-        micro = next(size for size in range(min(self.micro_batch_size or batch, batch), 0, -1) if batch % size == 0)
+        most = None if self.micro_batch_size is None else min(self.micro_batch_size, batch)
+        micro = most and next(size for size in range(most, 0, -1) if batch % size == 0)
         return Training(
             examples=self.epochs * rows, batch_size=batch, micro_batch_size=micro, final_fraction=0.0, **engine
         )

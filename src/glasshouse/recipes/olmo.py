@@ -52,8 +52,8 @@ BYTES_PER_TOKEN = 3.6
 ANNEALING = 0.05
 """Share of a run over which the learning rate goes to zero: the paper's last 1000 of 477 thousand updates are 0.2 %,
 of which little could be seen in a run of some hundred updates."""
-SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=16, micro_batch_size=8)
-DPO = PreferenceTuning(epochs=1, learning_rate=5e-5, batch_size=16, micro_batch_size=16)
+SMALL_SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=16, micro_batch_size=8)
+SMALL_DPO = PreferenceTuning(epochs=1, learning_rate=5e-5, batch_size=16, micro_batch_size=16)
 
 
 @recipe
@@ -86,12 +86,13 @@ def olmo(
     shards = tokenize(mixed, tokenizer, holdout=0.02)
 
     base = pretrained(shards, size, depth, tokens, device)
+    sft, dpo = (FineTuning(), PreferenceTuning()) if size else (SMALL_SFT, SMALL_DPO)
     instructions, preferences = letter_conversations(), letter_preferences()
     shuffled, unruled = letter_conversations(shuffled=True), letter_preferences(random_labels=True)
-    tuned = [finetune(base, instructions, SFT.but(seed=seed), device) for seed in range(seeds)]
-    control = finetune(base, shuffled, SFT.but(seed=0), device)
-    preferred = [prefer(model, preferences, DPO.but(seed=seed), device) for seed, model in enumerate(tuned)]
-    unpreferred = [prefer(model, unruled, DPO.but(seed=seed), device) for seed, model in enumerate(tuned)]
+    tuned = [finetune(base, instructions, sft.but(seed=seed), device) for seed in range(seeds)]
+    control = finetune(base, shuffled, sft.but(seed=0), device)
+    preferred = [prefer(model, preferences, dpo.but(seed=seed), device) for seed, model in enumerate(tuned)]
+    unpreferred = [prefer(model, unruled, dpo.but(seed=seed), device) for seed, model in enumerate(tuned)]
 
     answers = FormatAccuracy(instructions)
     measures: list[Measure] = [
@@ -156,10 +157,10 @@ def adapted(
 ) -> list[Measure]:
     """What is asked of every fine-tuned model and of every model tuned on preferences from it."""
     asked: list[Measure] = []
-    for seed, (sft, dpo, other) in enumerate(zip(tuned, preferred, unpreferred, strict=True)):
-        asked += [Of(f"sft/seed {seed}", sft, inner) for inner in (answers, Recall())]
-        compared = (PreferenceAccuracy(preferences, sft), KullbackLeibler(preferences, sft))
-        asked += [Of(f"dpo/seed {seed}", dpo, inner) for inner in (answers, Recall(), *compared)]
+    for seed, (before, after, other) in enumerate(zip(tuned, preferred, unpreferred, strict=True)):
+        asked += [Of(f"sft/seed {seed}", before, inner) for inner in (answers, Recall())]
+        compared = (PreferenceAccuracy(preferences, before), KullbackLeibler(preferences, before))
+        asked += [Of(f"dpo/seed {seed}", after, inner) for inner in (answers, Recall(), *compared)]
         asked.append(Of(f"dpo without a rule/seed {seed}", other, compared[0]))
     return asked
 
