@@ -74,7 +74,8 @@ def groups(small: bool) -> list[Group]:
         return [(1, 100_000, 8), (2, 100_000, 8)]
     rates = [(2, 0.25), (2, 0.5), (2, 1), (3, 0.5), (3, 1), (4, 0.5), (4, 1), (6, 0.5)]
     found = [(depth, round(millions * MILLION), 8) for depth, millions in rates]
-    found += [(2, round(millions * MILLION), rows) for millions in (0.25, 1) for rows in (2, 4, 16, 32)]
+    batches = {0.25: (1, 2, 4, 16, 32), 0.5: (2, 4), 1: (2, 4, 16, 32)}
+    found += [(2, round(millions * MILLION), rows) for millions, sizes in batches.items() for rows in sizes]
     return sorted(found, key=lambda group: (group[0] ** 2 * group[1], group))
 
 
