@@ -46,7 +46,7 @@ from glasshouse.training.trainer import train
 RESULTS = Path(__file__).parent / "results"
 CONTEXT = 128
 SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=8)
-DPO = PreferenceTuning(epochs=1, learning_rate=5e-5, batch_size=16, beta=0.5)
+DPO = PreferenceTuning(epochs=1, learning_rate=1e-4, batch_size=16, beta=1.0)
 
 
 def bar(text, total):
@@ -125,7 +125,7 @@ def stages(seed, steps, folder):
     normal = DPO.but(length_normalised=True, beta=5.0)  # as OLMo 2
     note("normalised", tuned("normalised", sft, prefer, dpo, normal), sft)
     lora = Lora(rank=8, targets=("query", "key", "value", "output", "gate", "up", "down"))
-    note("lora", tuned("lora", sft, prefer, dpo, DPO.but(lora=lora, learning_rate=5e-4)), sft)
+    note("lora", tuned("lora", sft, prefer, dpo, DPO.but(lora=lora, learning_rate=1e-3)), sft)
     return {"stages": found, "cpu_seconds": seconds}
 
 

@@ -123,7 +123,7 @@ def test_measures_are_values_and_panels(made):
 
 def test_chat_answers_in_the_form(made):
     artifact = made.run(made.tuned)
-    script = "Repeat the letters a b.\n" * 6 + "/new\nSort the letters b a.\n/quit\n"
+    script = "Repeat the letters a b.\n" * 6 + "long " * 200 + "\n/new\nSort the letters b a.\n/quit\n"
     arguments = [
         "chat",
         artifact.path.name,
@@ -137,6 +137,7 @@ def test_chat_answers_in_the_form(made):
     done = CliRunner().invoke(cli, arguments, input=script)
     assert done.exit_code == 0, done.output
     assert "answers in its chat form" in done.output
+    assert "shorten the prompt" in done.output  # and the conversation went on
     base = ["chat", made.run(made.base).path.name, "--system", "x", "--store", str(made.store.location)]
     refused = CliRunner().invoke(cli, base, input="/quit\n")
     assert "has no chat form" in str(refused.exception)

@@ -72,7 +72,7 @@ def chat(model: str, system: str | None, location: str, **sampling: Any) -> None
     on. `/new` begins anew, `/quit` or end-of-file leaves.
     """
     from glasshouse.language.chat import ChatError
-    from glasshouse.language.generation import Sampling
+    from glasshouse.language.generation import GenerationError, Sampling
 
     loaded = open_model(location, model).load()
     if system is not None and loaded.chat is None:
@@ -93,8 +93,11 @@ def chat(model: str, system: str | None, location: str, **sampling: Any) -> None
         if line == "/new":
             write = _answering(loaded, system) if loaded.chat else _continuing(loaded)
             continue
-        for piece in write(line, settings.but(seed=settings.seed + turn)):
-            click.echo(piece, nl=False)
+        try:
+            for piece in write(line, settings.but(seed=settings.seed + turn)):
+                click.echo(piece, nl=False)
+        except GenerationError as error:  # what was typed does not fit: the conversation goes on without it
+            click.echo(str(error), err=True, nl=False)
         click.echo()
         turn += 1
 
@@ -120,12 +123,12 @@ def _answering(loaded: Any, system: str | None) -> Callable[[str, Any], Iterator
     messages = [Message("system", system)] if system is not None else []
 
     def write(line: str, settings: Any) -> Iterator[str]:
-        messages[:] = loaded.recent([*messages, Message("user", line)], room=settings.tokens)
+        asked = loaded.recent([*messages, Message("user", line)], room=settings.tokens)
         pieces = []
-        for piece in loaded.stream_answer(messages, settings):
+        for piece in loaded.stream_answer(asked, settings):
             pieces.append(piece)
             yield piece
-        messages.append(Message("assistant", "".join(pieces)))
+        messages[:] = [*asked, Message("assistant", "".join(pieces))]
 
     return write
 

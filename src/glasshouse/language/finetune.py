@@ -39,6 +39,8 @@ class Adaptation(Config):
     """What fine-tuning and preference tuning share. The length is set in epochs, because only the data knows its rows.
 
     Attributes:
+        batch_size: rows of an update, at most all there are; micro-batches are the largest equal parts of it that do
+            not exceed `micro_batch_size`.
         context: longest example in tokens; None: the model's context.
         lora: train low-rank adapters instead of all weights.
     """
