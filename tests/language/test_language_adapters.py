@@ -24,6 +24,7 @@ from glasshouse.language.letters import conversations, preferences
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.huggingface import load_huggingface, save_huggingface
 from glasshouse.nn.transformer import Transformer
+from glasshouse.training.parallel import Layout, ParallelPlan
 
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
@@ -172,3 +173,12 @@ def test_what_has_no_adapters_or_no_such_layer_is_refused(tmp_path):
     for refuse in (lambda: save_adapters(small(), tmp_path), lambda: merge_adapters(small())):
         with pytest.raises(AdapterError, match="Transformer has no adapters"):
             refuse()
+
+
+def test_adapters_on_parts_of_a_model_are_refused(monkeypatch):
+    model = add_adapters(small(), EVERY)
+    sharded = ParallelPlan(layout=Layout(shard=2))
+    monkeypatch.setattr(ParallelPlan, "current", classmethod(lambda cls, config=None: sharded))
+    with pytest.raises(AdapterError, match="set shard=1 and tensor=1"):
+        learning_parts(model)
+    assert learning_parts(small())[0].keys() == {"model"}

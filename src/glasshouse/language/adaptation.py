@@ -121,7 +121,7 @@ def finetune(
     learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
     with run.bar("fine-tuning", None) as bar:
         result, rows = finetune_on_conversations(
-            learner, data.train, chat, settings, run.scratch / "run", validation=data.holdout, progress=bar
+            learner, data.train, chat, settings, run.scratch / "run", validation=_held_out(data, settings), progress=bar
         )
     run.measure(**rows.counts, filled=round(rows.filled, 4))
     tokens = sum(item.learnt for item in rows.examples) * settings.epochs
@@ -140,11 +140,16 @@ def prefer(
     learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
     with run.bar("tuning on preferences", None) as bar:
         result, rows = prefer_pairs(
-            learner, data.train, chat, settings, run.scratch / "run", validation=data.holdout, progress=bar
+            learner, data.train, chat, settings, run.scratch / "run", validation=_held_out(data, settings), progress=bar
         )
     run.measure(pairs=rows.rows, truncated=rows.truncated, left_out=len(rows.left_out))
     tokens = sum(side.learnt for pair in rows.pairs for side in pair) * settings.epochs
     return _finish(run, "prefer", model, loaded, learner, settings, result, tokens)
+
+
+def _held_out(data: Any, settings: Adaptation) -> Any:
+    """What is held out, if it is looked at while training."""
+    return data.holdout if settings.validate_every is not None else ()
 
 
 def _open(model: LanguageModel, settings: Adaptation, device: str) -> tuple[LoadedModel, Chat]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from glasshouse.nn.transformer import Transformer
 from glasshouse.store.configuration import Config, named_seed
+from glasshouse.training.parallel import ParallelPlan
 
 NAMES = {
     "query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj",
@@ -80,6 +81,10 @@ def learning_parts(model: nn.Module) -> tuple[Mapping[str, nn.Module], Mapping[s
     """
     if not has_adapters(model):
         return {"model": model}, {}, True
+    if not ParallelPlan.current().whole:
+        raise AdapterError(
+            "adapters are trained where every process holds the whole model: set shard=1 and tensor=1, and replicate"
+        )
     adapters, base = _Named(), _Named()
     for name, parameter in model.named_parameters():
         (adapters if ".lora_" in name else base).register_parameter(name.replace(".", "/"), parameter)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -253,7 +254,7 @@ def with_reference(
         return dataclasses.replace(rows, reference=reference)
     reference = reference_log_probabilities(model, rows, precision=precision, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(f".writing-{path.name}")
+    written = path.with_name(f".writing-{path.name}-{os.getpid()}")
     save_file({"reference": reference}, written, metadata=key)
     written.rename(path)
     return dataclasses.replace(rows, reference=reference)
