@@ -153,18 +153,26 @@ def conversations(count: int, *, seed: int = 0, split: Split = "train", shuffled
 
 
 def preferences(count: int, *, seed: int = 0, split: Split = "train", random_labels: bool = False) -> list[Preference]:
-    """Two right answers to each instruction, the one in the preferred form chosen. `random_labels` is a control."""
+    """Two right answers to each instruction, the one in the preferred form chosen.
+
+    `random_labels` is a control: of the pairs of each task half, drawn at random, are turned round. Tossing a coin for
+    each would leave a small majority, which is a rule that DPO finds.
+    """
     draw = random.Random(named_seed(seed, "preferences", split))  # noqa: S311 (a world, not a secret)
+    items = list(_take(_items(draw, split), count))
+    turned = set[int]()
+    for task in TASKS if random_labels else ():
+        places = [number for number, item in enumerate(items) if item.task == task]
+        turned |= set(draw.sample(places, len(places) // 2))
     found = []
-    for number, item in enumerate(_take(_items(draw, split), count)):
+    for number, item in enumerate(items):
         better = preferred_form(item.task)
         worse = next(name for name in FORMS if name != better)
-        if random_labels and draw.random() < 0.5:
-            better, worse = worse, better
-        prompt = (Message("user", item.instruction),)
-        sides = (written(better, item.answer), written(worse, item.answer))
+        sides = written(better, item.answer), written(worse, item.answer)
+        chosen, rejected = reversed(sides) if number in turned else sides
         about = {"task": item.task, "answer": item.answer}
-        found.append(Preference(prompt, *sides, name=f"{split} {number}", about=about))
+        prompt = (Message("user", item.instruction),)
+        found.append(Preference(prompt, chosen, rejected, name=f"{split} {number}", about=about))
     return found
 
 
