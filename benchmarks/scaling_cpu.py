@@ -12,7 +12,7 @@ minima:
 recipe `quickstart` trains on, more of it. A cell that is in the JSON is not trained again.
 
     python benchmarks/scaling_cpu.py STORE             (an hour of one core; --small tries it in a minute)
-    python benchmarks/scaling_cpu.py --fit             only fits what is in the JSON, and draws the pictures
+    python benchmarks/scaling_cpu.py --fit --pictures docs/images     only fits what is in the JSON, and draws it
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ from glasshouse.data.steps import Shards, curate, installed_text, tokenize, trai
 from glasshouse.language.pretrain import LanguageModelling, TokenRows
 from glasshouse.nn.configuration import olmo
 from glasshouse.nn.transformer import Transformer
+from glasshouse.store.drawing import curves_file
 from glasshouse.store.execution import execute
+from glasshouse.store.panels import Curves
 from glasshouse.store.store import Store
 from glasshouse.training.configuration import Training
 from glasshouse.training.trainer import train
@@ -74,7 +76,7 @@ def groups(small: bool) -> list[Group]:
         return [(1, 100_000, 8), (2, 100_000, 8)]
     rates = [(2, 0.25), (2, 0.5), (2, 1), (3, 0.5), (3, 1), (4, 0.5), (4, 1), (6, 0.5)]
     found = [(depth, round(millions * MILLION), 8) for depth, millions in rates]
-    batches = {0.25: (1, 2, 4, 16, 32), 0.5: (2, 4), 1: (2, 4, 16, 32)}
+    batches = {0.25: (1, 2, 4, 16, 32), 0.5: (1, 2, 4), 1: (2, 4, 16, 32)}
     found += [(2, round(millions * MILLION), rows) for millions, sizes in batches.items() for rows in sizes]
     return sorted(found, key=lambda group: (group[0] ** 2 * group[1], group))
 
@@ -179,31 +181,63 @@ def fit(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
     batches = []
     for (depth, tokens), members in itertools.groupby(inside, key=lambda row: (row["depth"], row["tokens"])):
         rows = sorted(members, key=lambda row: row["batch_tokens"])
-        at = minimum([np.log(row["batch_tokens"]) for row in rows], [row["loss"] for row in rows])
         if len(rows) > 2:
+            at = minimum([np.log(row["batch_tokens"]) for row in rows], [row["loss"] for row in rows])
             value = None if at is None else float(np.exp(at[0]))
             batches.append({"depth": depth, "tokens": tokens, "batch_tokens": value})
-    return {"best": best, "rate": rate, "batches": batches}
+    known = [row for row in batches if row["batch_tokens"] is not None]
+    return {"best": best, "rate": rate, "batches": batches, "batch": _power_law(known, ("tokens",), "batch_tokens")}
 
 
 def _power_law(rows: list[dict[str, Any]], columns: Sequence[str], target: str) -> dict[str, Any] | None:
     """log target = log factor + sum of exponent x log column, by least squares, with standard errors."""
-    if len(rows) <= len(columns) + 1:
+    if len(rows) <= len(columns):
         return None
     x = np.array([[1.0, *(np.log(row[name]) for name in columns)] for row in rows])
     y = np.log([row[target] for row in rows])
     solution, *_ = np.linalg.lstsq(x, y, rcond=None)
     left = y - x @ solution
-    variance = float(left @ left) / (len(rows) - x.shape[1])
-    errors = np.sqrt(np.diag(variance * np.linalg.inv(x.T @ x)))
+    spare = len(rows) - x.shape[1]
+    scale = np.sqrt(np.diag(np.linalg.inv(x.T @ x)))
+    errors = [float(np.sqrt(left @ left / spare) * size) if spare else None for size in scale]
     names = ("factor", *columns)
     values = [float(np.exp(solution[0])), *map(float, solution[1:])]
     return {
         "exponents": dict(zip(names, values, strict=True)),
-        "standard_errors": dict(zip(("log factor", *columns), map(float, errors), strict=True)),
+        "standard_errors": dict(zip(("log factor", *columns), errors, strict=True)),
         "largest_ratio": float(np.exp(np.abs(left).max())),
         "points": len(rows),
     }
+
+
+def pictures(fitted: dict[str, Any], cells: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Losses over the rate, and best rates over the batch with the fitted law, as SVG."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in sorted(cells, key=lambda row: (row["depth"], row["tokens"], row["rate"])):
+        if row["rows"] == 8:
+            name = f"{row['depth']} layers, {row['tokens'] / MILLION:g}M tokens"
+            series.setdefault(name, []).append((float(np.log2(row["rate"] / 1e-3)), row["loss"]))
+    rates = Curves(
+        "Held-out loss by learning rate", "log2(rate / 0.001), 2,048 tokens an update", "nats per token", series
+    )
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in fitted["best"]:
+        if row["depth"] == 2 and row["rate"] is not None:
+            x = float(np.log2(row["batch_tokens"]))
+            for name, value in (("measured", row["rate"]), ("fitted", law(fitted["rate"], row))):
+                lines.setdefault(f"{name}, {row['tokens'] / MILLION:g}M tokens", []).append((x, value))
+    batches = Curves(
+        "Best learning rate by batch, 2 layers", "log2(tokens an update)", "learning rate", lines, log_y=True
+    )
+    return {"scaling_rates.svg": curves_file(rates), "scaling_batches.svg": curves_file(batches)}
+
+
+def law(fitted: dict[str, Any], row: dict[str, Any]) -> float:
+    """A fitted power law at a row's values."""
+    value = 1.0
+    for name, exponent in fitted["exponents"].items():
+        value *= exponent if name == "factor" else row[name] ** exponent
+    return value
 
 
 def main() -> int:
@@ -211,6 +245,7 @@ def main() -> int:
     parser.add_argument("store", nargs="?", type=Path, help="where the text and its tokens are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--megabytes", type=float, default=30)
+    parser.add_argument("--pictures", type=Path, help="a folder for the pictures")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--fit", action="store_true", help="train nothing")
     arguments = parser.parse_args()
@@ -234,6 +269,9 @@ def main() -> int:
                 tried[rate] = kept["cells"][cell.name]["loss"]
     kept["fit"] = fit(kept["cells"].values())
     _write(arguments.out, kept)
+    if kept["fit"]["rate"] is not None and arguments.pictures:
+        for name, picture in pictures(kept["fit"], kept["cells"].values()).items():
+            (arguments.pictures / name).write_text(picture)
     print(json.dumps(kept["fit"], indent=1))
     return 0
 

@@ -52,6 +52,8 @@ BYTES_PER_TOKEN = 3.6
 ANNEALING = 0.05
 """Share of a run over which the learning rate goes to zero: the paper's last 1000 of 477 thousand updates are 0.2 %,
 of which little could be seen in a run of some hundred updates."""
+SCORED = 30_000
+"""Tokens of every held-out source that the ablations are compared on."""
 SMALL_SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=16, micro_batch_size=8)
 SMALL_DPO = PreferenceTuning(epochs=1, learning_rate=5e-5, batch_size=16, micro_batch_size=16)
 
@@ -191,9 +193,9 @@ def ablations(everything: Documents, tokenizer: Tokenizer, tokens: int, seeds: i
     arithmetic = {"bf16": [ends["zero"][0]], "fp32": [grown(together, 0, annealed=True, precision="fp32")]}
     singles = {f"{name} only": [grown(shards, 0, annealed=True)] for name, shards in alone.items()}
     return [
-        Comparison("learning rate ends at", ends, held_out),
-        Comparison("arithmetic", arithmetic, held_out),
-        Comparison("sources", singles | {"together": [ends["zero"][0]]}, held_out),
+        Comparison("learning rate ends at", ends, held_out, most_tokens=SCORED),
+        Comparison("arithmetic", arithmetic, held_out, most_tokens=SCORED),
+        Comparison("sources", singles | {"together": [ends["zero"][0]]}, held_out, most_tokens=SCORED),
     ]
 
 
