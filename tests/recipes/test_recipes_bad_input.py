@@ -197,7 +197,7 @@ WRITERS = {
     "Corpus": ("glasshouse.data.curation.curate", "write_judged"),
     "Tokenizer": ("glasshouse.data.steps.tokens", "save_tokenizer"),
     "Shards": ("glasshouse.data.tokens.shard_writer", "hash_file"),
-    "LanguageModel": ("glasshouse.language.steps", "save_huggingface"),
+    "LanguageModel": ("glasshouse.language.steps", "export_checkpoint"),
     "Evaluation": ("glasshouse.evaluation.steps", "check_claims"),
 }
 
