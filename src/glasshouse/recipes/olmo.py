@@ -54,8 +54,9 @@ ANNEALING = 0.05
 of which little could be seen in a run of some hundred updates."""
 SCORED = 30_000
 """Tokens of every held-out source that the ablations are compared on."""
-SMALL_SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=16, micro_batch_size=8)
-SMALL_DPO = PreferenceTuning(epochs=1, learning_rate=5e-5, batch_size=16, micro_batch_size=16)
+SMALL_SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=8, micro_batch_size=4)
+SMALL_DPO = PreferenceTuning(epochs=1, learning_rate=1e-4, beta=1.0, batch_size=16, micro_batch_size=8)
+"""As in `benchmarks/adaptation.py`; the published values are for models of seven billion parameters."""
 
 
 @recipe
@@ -89,8 +90,9 @@ def olmo(
 
     base = pretrained(shards, size, depth, tokens, device)
     sft, dpo = (FineTuning(), PreferenceTuning()) if size else (SMALL_SFT, SMALL_DPO)
-    instructions, preferences = letter_conversations(), letter_preferences()
-    shuffled, unruled = letter_conversations(shuffled=True), letter_preferences(random_labels=True)
+    instructions, preferences = letter_conversations(train=3000), letter_preferences(train=800)
+    shuffled = letter_conversations(train=3000, shuffled=True)
+    unruled = letter_preferences(train=800, random_labels=True)
     tuned = [finetune(base, instructions, sft.but(seed=seed), device) for seed in range(seeds)]
     control = finetune(base, shuffled, sft.but(seed=0), device)
     preferred = [prefer(model, preferences, dpo.but(seed=seed), device) for seed, model in enumerate(tuned)]
@@ -272,12 +274,12 @@ def preferences_are_learnt(measures: Measures) -> Verdict:
 
 
 @claim(
-    "Preferences without a rule teach no rule: held-out pairs stay within 15 points of chance, for every seed.",
+    "Preferences without a rule teach no rule: at most 60 % of held-out pairs are ranked as the rule has it, for every "
+    "seed.",
     "house (OLMo)",
 )
 def preferences_without_a_rule_are_not(measures: Measures) -> Verdict:
-    found = by_seed(measures, "dpo without a rule", "preferences/accuracy")
-    return below(max(abs(accuracy - 0.5) for accuracy in found), 0.15, " from one half")
+    return below(max(by_seed(measures, "dpo without a rule", "preferences/accuracy")), 0.6, " of pairs")
 
 
 @claim(
