@@ -2,8 +2,8 @@
 
 Per seed: a model of 0.9M parameters is pre-trained on prose, fine-tuned on instructions (and, as a control, on
 instructions with shuffled answers), and tuned on preferences (and, as a control, on preferences without a rule).
-The settings of DPO were chosen after a first run with others (5e-5, beta 0.5: 91 +- 6 % of pairs won), on training pairs
-of another seed, but from the model of seed 0 and with the same held-out pairs.
+The settings of DPO were chosen after a first run with others (5e-5, beta 0.5: 91 +- 6 % of pairs won), on training
+pairs of another seed, but from the model of seed 0 and with the same held-out pairs.
 Everything is measured on held-out items. One thread.
 
     python benchmarks/adaptation.py                      three seeds, result in benchmarks/results/adaptation.json
