@@ -9,6 +9,8 @@ What is compared is the order of the choices; the paper's models are up to seven
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
+from typing import Literal, get_args
 
 from glasshouse.data.curation.rules import dolma_code_rules, dolma_rules, dolma_web_rules
 from glasshouse.data.deduplication.methods import exact, minhash
@@ -45,13 +47,15 @@ from glasshouse.store.claims import Measures, Verdict, above, below, claim
 from glasshouse.store.recipe import recipe
 from glasshouse.training.configuration import Training
 
+End = Literal["a tenth", "a tenth, longer", "zero"]
+"""Where a learning rate ends. The last two have as many updates as each other, 5 % more than the first."""
 SOURCES: tuple[Part, ...] = ("web", "code", "reference")
 LETTERS = 0.6
 """Share of the letters' prose in the text of the chain."""
 BYTES_PER_TOKEN = 3.6
 ANNEALING = 0.05
-"""Share of a run over which the learning rate goes to zero: the paper's last 1000 of 477 thousand updates are 0.2 %,
-of which little could be seen in a run of some hundred updates."""
+"""Updates over which the learning rate goes to zero, as a share of those before: the paper's 1000 after 477 thousand
+are 0.2 %, of which little could be seen in a run of some hundred updates."""
 SCORED = 30_000
 """Tokens of every held-out source that the ablations are compared on."""
 SMALL_SFT = FineTuning(epochs=2, learning_rate=1e-3, batch_size=8, micro_batch_size=4)
@@ -105,6 +109,7 @@ def olmo(
         Of("base", base, Recall()),
         Of("shuffled answers", control, answers),
         *adapted(tuned, preferred, unpreferred, answers, preferences),
+        *(Of(f"dpo/seed {seed}", model, perplexity(shards.holdout)) for seed, model in enumerate(preferred)),
         *ablations(everything, tokenizer, ablation_tokens, seeds, bool(texts)),
         CarbonTable(),
         samples("The letters a b c sorted are", "import numpy as np\n\ndef ", tokens=40),
@@ -114,13 +119,15 @@ def olmo(
         measures,
         claims=[
             annealing_to_zero_helps,
+            annealing_is_more_than_updates,
             the_arithmetic_matters_little,
             training_helps_most_where_evaluation_is_alike,
             fine_tuning_teaches_the_form,
             fine_tuning_teaches_answers,
             preferences_are_learnt,
             preferences_without_a_rule_are_not,
-            adaptation_costs_other_skills,
+            adaptation_costs_recall,
+            adaptation_costs_ordinary_text,
             carbon_of_published_runs,
         ],
     )
@@ -136,19 +143,19 @@ def pretrained(shards: Shards, size: str, depth: int, tokens: int, device: str) 
             steps=None, tokens=tokens, warmup=min(published.warmup, steps // 20), anneal_steps=round(ANNEALING * steps)
         )
         return pretrain(shards, shape, training, device)
-    training = small_training(tokens, 6e-3, seed=0, annealed=True, validate_every=200)
-    return pretrain(shards, transformer(depth=depth), training, device)
+    training = small_training(tokens, 6e-3, seed=0, end="a tenth").but(validate_every=200)
+    annealed = training.but(anneal_steps=round(ANNEALING * training.total_steps()))
+    return pretrain(shards, transformer(depth=depth), annealed, device)
 
 
-def small_training(
-    tokens: int, rate: float, seed: int, *, annealed: bool, precision: str = "bf16", validate_every: int | None = None
-) -> Training:
-    """How small models are trained, with or without the end that goes to zero; as many tokens in both cases."""
+def small_training(tokens: int, rate: float, seed: int, end: End, precision: str = "bf16") -> Training:
+    """How small models are trained: linearly to a tenth, perhaps with some updates more, and those perhaps to zero."""
     steps = -(-tokens // (8 * 256))
+    more = 0 if end == "a tenth" else round(ANNEALING * steps)
     return Training(
-        steps=steps, batch_size=8, micro_batch_size=4, seed=seed, learning_rate=rate, warmup=0.05, final_fraction=0.1,
-        anneal_steps=round(ANNEALING * steps) if annealed else 0, precision=precision, compile=False,
-        checkpoint_every=200, validate_every=validate_every,
+        steps=steps + more, batch_size=8, micro_batch_size=4, seed=seed, learning_rate=rate, warmup=0.05,
+        final_fraction=0.1, anneal_steps=more if end == "zero" else 0, precision=precision, compile=False,
+        checkpoint_every=200,
     )  # fmt: skip
 
 
@@ -184,16 +191,12 @@ def ablations(everything: Documents, tokenizer: Tokenizer, tokens: int, seeds: i
     together = tokenize(mix(sources, shares, total=tokens * BYTES_PER_TOKEN), tokenizer, holdout=0.02)
     alone = {name: tokenize(corpus, tokenizer, holdout=0.02) for name, corpus in sources.items()}
 
-    def grown(shards: Shards, seed: int, *, annealed: bool, precision: str = "bf16") -> LanguageModel:
-        training = small_training(tokens, 8e-3, seed, annealed=annealed, precision=precision)
-        return pretrain(shards, transformer(depth=2), training)
+    def grown(shards: Shards, seed: int, end: End = "zero", precision: str = "bf16") -> LanguageModel:
+        return pretrain(shards, transformer(depth=2), small_training(tokens, 8e-3, seed, end, precision))
 
-    ends = {
-        "a tenth": [grown(together, seed, annealed=False) for seed in range(seeds)],
-        "zero": [grown(together, seed, annealed=True) for seed in range(seeds)],
-    }
-    arithmetic = {"bf16": [ends["zero"][0]], "fp32": [grown(together, 0, annealed=True, precision="fp32")]}
-    singles = {f"{name} only": [grown(shards, 0, annealed=True)] for name, shards in alone.items()}
+    ends = {end: [grown(together, seed, end) for seed in range(seeds)] for end in get_args(End)}
+    arithmetic = {"bf16": [ends["zero"][0]], "fp32": [grown(together, 0, precision="fp32")]}
+    singles = {f"{name} only": [grown(shards, 0)] for name, shards in alone.items()}
     return [
         Comparison("learning rate ends at", ends, held_out, most_tokens=SCORED),
         Comparison("arithmetic", arithmetic, held_out, most_tokens=SCORED),
@@ -210,14 +213,28 @@ def by_seed(measures: Measures, stage: str, name: str) -> list[float]:
 
 
 @claim(
-    "Taking the learning rate to zero at the end lowers the loss on every source, for every seed.",
+    "Some updates more, over which the learning rate goes to zero, lower the loss on every source, for every seed.",
     "2402.00838, learning rate to zero over the last updates",
 )
 def annealing_to_zero_helps(measures: Measures) -> Verdict:
-    tenth, zero = "learning rate ends at/a tenth/", "learning rate ends at/zero/"
+    return above(least_gain(measures, "a tenth"), 0, " bits/byte")
+
+
+@claim(
+    "It is not only that there are more updates: as many at a tenth of the peak do less, on every source, for every "
+    "seed.",
+    "house (OLMo)",
+)
+def annealing_is_more_than_updates(measures: Measures) -> Verdict:
+    return above(least_gain(measures, "a tenth, longer"), 0, " bits/byte")
+
+
+def least_gain(measures: Measures, end: End) -> float:
+    """What annealing saves against another end, on the worst source with the worst seed."""
+    there, zero = f"learning rate ends at/{end}/", "learning rate ends at/zero/"
     keys = [f"{part}/seed 0" for part in SOURCES]
-    keys += [key.removeprefix(tenth) for key in measures if key.startswith(tenth) and "/seed " in key]
-    return above(min(measures[tenth + key] - measures[zero + key] for key in keys), 0, " bits/byte")
+    keys += [key.removeprefix(there) for key in measures if key.startswith(there) and "/seed " in key]
+    return min(measures[there + key] - measures[zero + key] for key in keys)
 
 
 @claim(
@@ -283,11 +300,24 @@ def preferences_without_a_rule_are_not(measures: Measures) -> Verdict:
 
 
 @claim(
-    "Adaptation has a price: a skill that no instruction is about falls, for every seed.",
+    "Adaptation has a price: fewer colours of houses, which no instruction is about, are recalled, for every seed.",
     "2402.00838, adaptation: other skills",
 )
-def adaptation_costs_other_skills(measures: Measures) -> Verdict:
+def adaptation_costs_recall(measures: Measures) -> Verdict:
     return above(measures["base/recall"] - max(by_seed(measures, "dpo", "recall")), 0, " of houses recalled")
+
+
+@claim(
+    "Adaptation has a price: ordinary text costs more bits, on the average over its sources, for every seed.",
+    "2402.00838, adaptation: other skills",
+)
+def adaptation_costs_ordinary_text(measures: Measures) -> Verdict:
+    prefix = "bits_per_byte/model/"
+    names = [key.removeprefix(f"base/{prefix}") for key in measures if key.startswith(f"base/{prefix}")]
+    sources = [name for name in names if name not in ("letters", "micro", "macro")]
+    before = fmean(measures[f"base/{prefix}{name}"] for name in sources) if sources else measures[f"base/{prefix}web"]
+    after = [fmean(bits) for bits in zip(*(by_seed(measures, "dpo", prefix + name) for name in sources), strict=True)]
+    return above(min(after) - before, 0, " bits/byte")
 
 
 @claim(

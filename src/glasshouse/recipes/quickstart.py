@@ -11,11 +11,10 @@ from glasshouse.evaluation.curation import curated
 from glasshouse.evaluation.perplexity import perplexity
 from glasshouse.evaluation.samples import samples
 from glasshouse.evaluation.steps import Evaluation, evaluate
+from glasshouse.language.scaling import dial
 from glasshouse.language.steps import pretrain
-from glasshouse.nn.configuration import olmo
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
 from glasshouse.store.recipe import recipe
-from glasshouse.training.configuration import Training
 
 PROMPTS = ("import numpy as np\n\ndef ", "This package provides ", '    """Return ', "## Installation\n\n")
 
@@ -72,7 +71,7 @@ def quickstart(depth: int = 4, tokens: int = 2_000_000, seed: int = 0) -> Evalua
     """Grow a small OLMo from the text that is already on this machine: gather, curate, tokenise, train, evaluate.
 
     Args:
-        depth: layers of the model; width, heads and feed-forward follow from it.
+        depth: layers of the model; width, heads, feed-forward, learning rate and batch follow from it.
         tokens: training tokens.
         seed: of the training run: initial weights and the order of the data.
     """
@@ -80,12 +79,8 @@ def quickstart(depth: int = 4, tokens: int = 2_000_000, seed: int = 0) -> Evalua
     corpus = curate(documents, keep=dolma_rules, mask=pii, deduplicate=[exact(), minhash()])
     tokenizer = train_tokenizer(corpus, vocabulary=4096)
     shards = tokenize(corpus, tokenizer, holdout=0.05)
-    training = Training(
-        tokens=tokens, batch_size=8, micro_batch_size=4, seed=seed,
-        learning_rate=6e-3, warmup=0.05, final_fraction=0, compile=False,
-        checkpoint_every=100, validate_every=200,
-    )  # fmt: skip
-    model = pretrain(shards, olmo(depth=depth), training)
+    shape, training = dial(depth, tokens, seed=seed)
+    model = pretrain(shards, shape, training.but(checkpoint_every=100, validate_every=200))
     return evaluate(
         model,
         [curated(corpus), perplexity(shards.holdout, against=shards.train), samples(*PROMPTS)],
