@@ -88,11 +88,36 @@ def training_on_a_gpu(found: Result) -> str:
     return _table(head, rows) + "\n\n" + _bars(found["bars"])
 
 
+def scaling(found: Result) -> str:
+    """Best rates and batches of `scaling_cpu.json`, and the laws through them."""
+    rows = []
+    for best in found["fit"]["best"]:
+        rate = "at an end" if best["rate"] is None else f"{best['rate']:.4f}"
+        loss = "" if best["rate"] is None else f"{best['loss']:.4f}"
+        rows.append(
+            [f"{best['depth']} layers, {best['tokens'] / 1e6:g}M tokens", f"{best['batch_tokens']:,}", rate, loss]
+        )
+    lines = []
+    for what, name in (("best rate", "rate"), ("best batch", "batch")):
+        law = found["fit"][name]
+        terms = [f"{law['exponents']['factor']:.3g}"]
+        for column, exponent in law["exponents"].items():
+            if column != "factor":
+                error = law["standard_errors"][column]
+                terms.append(f"{column}^({exponent:.3f}" + ("" if error is None else f" ± {error:.3f}") + ")")
+        lines.append(
+            f"{what} = {' x '.join(terms)}: {law['points']} points, the worst off by {law['largest_ratio']:.2f}x"
+        )
+    head = ["model and training", "tokens an update", "best rate", "loss there, nats"]
+    return _table(head, rows) + "\n\n" + "\n\n".join(lines)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "train_gpu": training_on_a_gpu,
     "shakespeare_cpu": shakespeare,
     "attention_cpu": attention,
+    "scaling_cpu": scaling,
     "curation": curation,
 }
 

@@ -20,8 +20,8 @@ from glasshouse.nn.configuration import TransformerConfig, olmo
 from glasshouse.store.configuration import ConfigurationError
 from glasshouse.training.configuration import Training
 
-RATE = {"factor": 0.0, "without_embeddings": 0.0, "tokens": 0.0, "batch_tokens": 0.0}
-BATCH = {"factor": 0.0, "tokens": 0.0}
+RATE = {"factor": 0.08163, "without_embeddings": -0.3069, "tokens": -0.1281, "batch_tokens": 0.4380}
+BATCH = {"factor": 0.08173, "tokens": 0.6764}
 
 
 class Dial(NamedTuple):
