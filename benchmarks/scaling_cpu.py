@@ -214,8 +214,8 @@ def pictures(fitted: dict[str, Any], cells: Iterable[dict[str, Any]]) -> dict[st
     """Losses over the rate, and best rates over the batch with the fitted law, as SVG."""
     series: dict[str, list[tuple[float, float]]] = {}
     for row in sorted(cells, key=lambda row: (row["depth"], row["tokens"], row["rate"])):
-        if row["rows"] == 8:
-            name = f"{row['depth']} layers, {row['tokens'] / MILLION:g}M tokens"
+        if row["rows"] == 8 and row["tokens"] == MILLION // 2:
+            name = f"{row['depth']} layers"
             series.setdefault(name, []).append((float(np.log2(row["rate"] / 1e-3)), row["loss"]))
     rates = Curves(
         "Held-out loss by learning rate", "log2(rate / 0.001), 2,048 tokens an update", "nats per token", series
