@@ -81,7 +81,7 @@ def table(systems: Iterable[Mapping[str, Any]], recipes: set[str], claims: Claim
 
 def command(name: str, run: Mapping[str, Any]) -> str:
     """The command that ran a recipe."""
-    arguments = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in run["arguments"].items())
+    arguments = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in run["arguments"].items() if value != "")
     return f"glasshouse run {name} {arguments}".strip()
 
 
