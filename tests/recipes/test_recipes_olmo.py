@@ -79,3 +79,10 @@ def test_the_whole_recipe_at_a_tiny_size(tmp_path):
     titles = [panel.title for panel in made.panels()]
     assert "sft/seed 0: Answers to held-out instructions" in titles
     assert "Carbon of published runs" in titles
+
+
+def test_headline_figures_name_their_stage(monkeypatch):
+    outcome = {"measure": "Other", "values": {"base/bits_per_byte/model/micro": 1.5, "bits_per_byte/model/micro": 2.0}}
+    monkeypatch.setattr(Evaluation, "outcomes", [outcome])
+    numbers = Evaluation("nowhere").panels()[0]
+    assert numbers.values == {"bits per byte, model, base": "1.500", "bits per byte, model": "2.000"}

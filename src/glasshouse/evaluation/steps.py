@@ -61,11 +61,17 @@ class Evaluation(Artifact):
     def panels(self) -> list[Panel]:
         """Headline figures, then every measure's own panels."""
         micro = {name: value for name, value in self.values.items() if name.endswith("/micro")}
-        figures = {f"bits per byte, {name.split('/')[-2]}": f"{value:.3f}" for name, value in micro.items()}
+        figures = {_figure(name): f"{value:.3f}" for name, value in micro.items()}
         panels: list[Panel] = [Numbers("Result", figures)] if figures else []
         for outcome in self.outcomes:
             panels += _panels(outcome)
         return panels
+
+
+def _figure(name: str) -> str:
+    """`dpo/seed 1/bits_per_byte/model/micro` as people read it."""
+    stage, _, rest = name.rpartition("bits_per_byte/")
+    return f"bits per byte, {rest.split('/')[0]}" + (f", {stage.rstrip('/')}" if stage else "")
 
 
 def _panels(outcome: Mapping[str, Any]) -> list[Panel]:

@@ -43,7 +43,7 @@ def write_report(store: Store, name: str, title: str, summary: str, run: Mapping
     sections.append(_section("Machine", _machine(manifests[name], manifests.values())))
     sections.append(_section("Manifests", "".join(_manifest(n, m) for n, m in manifests.items())))
     arguments = " ".join(
-        f"--{key.replace('_', '-')} {value}" for key, value in (run or {}).get("arguments", {}).items()
+        f"--{key.replace('_', '-')} {value}" for key, value in (run or {}).get("arguments", {}).items() if value != ""
     )
     page = (files("glasshouse.store") / "report.html").read_text(encoding="utf-8")
     for mark, text in (
