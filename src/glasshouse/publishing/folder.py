@@ -70,7 +70,9 @@ def _earlier(target: Path, force: bool) -> set[str]:
     if not target.exists() or not any(target.iterdir()):
         return set()
     if not force:
-        raise PublishError(f"{target} exists and is not empty: name a new directory, or replace a publication by force")
+        raise PublishError(
+            f"{target} exists and is not empty: name a new directory, or replace an earlier publication (--force)"
+        )
     if not (target / SUMS).is_file():
         raise PublishError(f"{target} holds files that no publication wrote (it has no {SUMS}): name a new directory")
     listed = _listed(target)
