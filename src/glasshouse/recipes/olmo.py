@@ -68,7 +68,7 @@ def olmo(
     size: str = "",
     depth: int = 4,
     tokens: int = 2_500_000,
-    ablation_tokens: int = 1_500_000,
+    ablation_tokens: int = 500_000,
     seeds: int = 3,
     texts: str = "",
     device: str = "cpu",
