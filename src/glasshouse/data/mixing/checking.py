@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, NoReturn
 import pyarrow as pa
 
 from glasshouse.data.mixing.expression import (
+    OPPOSITE,
     And,
     Comparison,
     Constant,
@@ -261,8 +262,7 @@ def _differently(atom: Comparison | Membership | Flag) -> Expression:
         return Comparison(Measure(atom.column), "==", Constant(False))
     if isinstance(atom, Membership):
         return Membership(atom.left, atom.values, not atom.negated)
-    opposite = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
-    return Comparison(atom.left, opposite[atom.operator], atom.right)  # type: ignore[arg-type]
+    return Comparison(atom.left, OPPOSITE[atom.operator], atom.right)
 
 
 def _kind(dtype: pa.DataType) -> Usage:

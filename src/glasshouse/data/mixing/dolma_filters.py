@@ -26,6 +26,7 @@ from typing import NamedTuple, NoReturn, cast
 
 from glasshouse.data.mixing.dolma_jq import TooManyPathsError, truth
 from glasshouse.data.mixing.expression import (
+    OPPOSITE,
     And,
     Comparison,
     Constant,
@@ -60,7 +61,6 @@ _GUARDED = re.compile(
     re.VERBOSE,
 )
 _MAXIMUM_DEPTH = 40
-_OPPOSITE: dict[str, Operator] = {"<": ">=", "<=": ">", "!=": "=="}
 
 
 class DolmaFilterError(ValueError):
@@ -245,7 +245,7 @@ class _Parser:
         missing = operator == "!=" or (self.jq and operator in ("<", "<="))
         if missing and not (self.jq and measure.function):
             # True for what is missing: the opposite comparison is not met.
-            return Not(Comparison(measure, _OPPOSITE[operator], value))
+            return Not(Comparison(measure, OPPOSITE[operator], value))
         return Comparison(measure, operator, value)
 
     def null(self, measure: Measure, operator: str) -> Expression:

@@ -12,6 +12,7 @@ hold, `and` only where it does.
 from __future__ import annotations
 
 from glasshouse.data.mixing.expression import (
+    OPPOSITE,
     And,
     Comparison,
     Constant,
@@ -20,13 +21,9 @@ from glasshouse.data.mixing.expression import (
     Measure,
     Membership,
     Not,
-    Operator,
     Or,
     Presence,
 )  # fmt: skip
-
-_OPPOSITE: dict[str, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
-
 
 MOST_PATHS = 16
 
@@ -47,7 +44,7 @@ def truth(expression: Expression) -> Expression:
     if isinstance(expression, Not):
         body = expression.body
         if isinstance(body, Comparison) and body.left.function:
-            return Comparison(body.left, _OPPOSITE[body.operator], body.right)
+            return Comparison(body.left, OPPOSITE[body.operator], body.right)
         return _all([*_yields(body), Not(truth(body))])
     return _all([*_yields(expression), expression])
 

@@ -23,6 +23,8 @@ Usage = Literal["number", "text", "flag", "spans", "any"]
 
 FUNCTIONS: tuple[Function, ...] = ("count", "first_score", "max_score", "min_score")
 NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+OPPOSITE: dict[str, Operator] = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
+"""What holds of a value that is there and does not meet the operator."""
 KEYWORDS = ("and", "or", "not", "in", "is", "true", "false", "missing", "present")
 
 Place = tuple[int, int]

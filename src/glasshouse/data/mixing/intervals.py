@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from glasshouse.data.mixing.expression import (
+    OPPOSITE,
     And,
     Comparison,
     Constant,
@@ -140,15 +141,12 @@ def _possible(terms: list[_Term], bounds: Callable[[Measure], Bounds]) -> bool:
     return all(possible.missing or not possible.empty() for possible in known.values())
 
 
-_OPPOSITE = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
-
-
 def _require(possible: _Possible, operator: str, value: Value | None, holds: bool) -> None:
     """Narrows what is possible. What does not hold may also be missing; what holds is there."""
     if holds:
         possible.missing = False
     else:
-        operator = _OPPOSITE[operator]
+        operator = OPPOSITE[operator]
     if value is None:
         return
     if operator == "==":
