@@ -327,7 +327,8 @@ def test_a_part_of_the_wrong_shape_is_refused_in_one_line(tmp_path: Path, stream
     "rule",
     [
         f"$.attributes[?({'(' * 5000}@.a > 1{')' * 5000})]", f"$.attributes[?({'!' * 5000}@.a)]",
-        "$.attributes[?(@.a > 1e999)]", "$.attributes[?(@.a == '\\x')]", "$.attributes[?(@.['a`b'] == 1)]",
+        "$.attributes[?(@.a > 1e999)]", "$.attributes[?(@.a == '\\x')]", "$.attributes[?(@.a == '\\ud800')]",
+        "$.attributes[?(@.['a`b'] == 1)]",
         " or ".join(f".attributes?.a{number}?[0]?[2]? > 1" for number in range(300)),
     ],
 )  # fmt: skip

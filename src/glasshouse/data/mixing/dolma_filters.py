@@ -18,7 +18,6 @@ Measured on Dolma 1.2.1's mixer with attributes that are missing, empty, null an
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -39,6 +38,7 @@ from glasshouse.data.mixing.expression import (
     Value,
 )  # fmt: skip
 from glasshouse.data.mixing.fields import FIELDS
+from glasshouse.data.mixing.parsing import unquoted
 
 _TOKEN = re.compile(
     r"""\s+
@@ -267,11 +267,10 @@ class _Parser:
         if token.kind == "number" and math.isfinite(float(token.text)):
             return float(token.text)
         if token.kind == "text":
-            inner = token.text[1:-1] if token.text[0] == '"' else token.text[1:-1].replace('"', '\\"')
             try:
-                return str(json.loads(f'"{inner}"'))
-            except json.JSONDecodeError as error:
-                self.fail(f"{token.text} is no text: {error.msg}")
+                return unquoted(token.text)
+            except ValueError as error:
+                self.fail(f"{token.text} is no text: {error}")
         if token.text in ("true", "false"):
             return token.text == "true"
         return self.fail(f"expected a number, a text, true or false, got {token.text!r}")

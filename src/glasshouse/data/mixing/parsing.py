@@ -252,14 +252,22 @@ class _Parser:
         return Constant(scaled(written, unit), unit, place=place)
 
     def _unquoted(self, token: _Token) -> str:
-        inner = token.text[1:-1]
-        if token.text[0] == "'":
-            inner = re.sub(r'\\(.)|(")', lambda m: m[1] if m[1] == "'" else '\\"' if m[2] else m[0], inner)
         try:
-            found = str(json.loads(f'"{inner}"'))
-            found.encode()
-        except json.JSONDecodeError as error:
-            self.fail(f"not a text: {error.msg}", (token.start, token.end))
-        except UnicodeEncodeError:
-            self.fail("not a text: half of a surrogate pair", (token.start, token.end))
-        return found
+            return unquoted(token.text)
+        except ValueError as error:
+            self.fail(f"not a text: {error}", (token.start, token.end))
+
+
+def unquoted(written: str) -> str:
+    """The text that is written in quotation marks, double or single, with JSON's escapes. Raises `ValueError`."""
+    inner = written[1:-1]
+    if written[0] == "'":
+        inner = re.sub(r'\\(.)|(")', lambda m: m[1] if m[1] == "'" else '\\"' if m[2] else m[0], inner)
+    try:
+        found = str(json.loads(f'"{inner}"'))
+        found.encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(error.msg) from None
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair") from None
+    return found
