@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -18,18 +19,25 @@ from click.testing import CliRunner
 from glasshouse.cli import cli
 from glasshouse.data.description.datasheet_answers import AnswersError
 from glasshouse.data.tokens.tokenizer import load_tokenizer
+from glasshouse.evaluation.samples import samples
+from glasshouse.evaluation.several import Of
+from glasshouse.evaluation.steps import evaluate
+from glasshouse.language.steps import pretrain
 from glasshouse.nn import weight_files
 from glasshouse.nn.configuration import llama, olmo
 from glasshouse.nn.huggingface import load_huggingface, save_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.nn.weight_files import WeightFiles
 from glasshouse.publishing.answers import ModelAnswers, load_model_answers, model_answers_template
-from glasshouse.publishing.evaluations import Measured
+from glasshouse.publishing.evaluations import Measured, evaluations_of
 from glasshouse.publishing.facts import model_facts
 from glasshouse.publishing.folder import PublishError, check_sums
 from glasshouse.publishing.front_matter import front_matter
 from glasshouse.publishing.publish import publish_model
+from glasshouse.store.execution import execute
 from glasshouse.store.lineage import ancestors
+from glasshouse.store.store import Store
+from glasshouse.training.configuration import Training
 
 TEXT = "Entry 7. The glass house keeps warm air and light for plants."
 SMALL = {"vocabulary": 199, "width": 96, "layers": 3, "heads": 4, "feed_forward": 256, "context": 128}
@@ -105,14 +113,31 @@ def test_of_a_task_only_the_metrics_are_results(model):
         "measure": "RankClassification",
         "values": {f"tasks/arc_easy/{name}": value for name, value in values.items()},
     }
-    others = {"measure": "Comparison", "values": {"mix/another/wiki": 1.0}}
-    measured = [Measured(model, [task, others], [])]
+    others = [
+        {"measure": "Comparison", "values": {"mix/another/wiki": 1.0}},
+        {"measure": "Of", "values": {"base/recall": 1.0}},
+        {"measure": "CarbonTable", "values": {"carbon/largest_difference": 0.4}},
+    ]
+    measured = [Measured(model, [task, *others], [])]
     facts = dataclasses.replace(model_facts(model.path), evaluations=measured)
     index = front_matter(facts, ModelAnswers(), "m", "olmo", [])["model-index"][0]["results"]
     found = {
         (result["dataset"]["name"], metric["type"]): metric["value"] for result in index for metric in result["metrics"]
     }
     assert found == {("arc_easy", "acc"): 0.5, ("arc_easy", "len_norm"): 0.55}
+
+
+def test_an_evaluation_is_that_of_one_model(finished, model, tmp_path):
+    shutil.copytree(finished.store.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    evaluation = store.open("mini").path.name
+    shards = store.open(model.manifest["inputs"]["shards"]["artifact"])
+    training = Training(steps=2, batch_size=4, precision="fp32", compile=False)
+    other = execute(pretrain(shards, olmo(depth=1).but(context=32), training), store)
+    beside = execute(evaluate(other, [Of("mini", model, samples("The ", tokens=2))]), store)
+    assert model.path.name in {entry["artifact"] for entry in beside.manifest["inputs"].values()}
+    assert [one.artifact.path.name for one in evaluations_of(store, model.path.name)] == [evaluation]
+    assert [one.artifact.path.name for one in evaluations_of(store, other.path.name)] == [beside.path.name]
 
 
 def test_the_card_says_what_the_manifests_say(finished, model, published, card):

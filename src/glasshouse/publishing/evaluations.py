@@ -43,12 +43,12 @@ class BitsSaved:
 
 
 def evaluations_of(store: Store, model: str) -> list[Measured]:
-    """The evaluations that took this model as their input, oldest first."""
+    """The evaluations of this model, oldest first. Those of another model that it was compared with are not."""
     name = store.resolve(model)
     found = []
     for other in store.names():
         manifest = store.manifest(other)
-        if OUTCOMES in manifest["files"] and any(entry["artifact"] == name for entry in manifest["inputs"].values()):
+        if OUTCOMES in manifest["files"] and manifest["inputs"].get("model", {}).get("artifact") == name:
             found.append((str(manifest["resources"]["finished"]), _measured(store.open(other))))
     return [measured for _, measured in sorted(found, key=lambda pair: (pair[0], pair[1].artifact.path.name))]
 

@@ -11,7 +11,7 @@ from glasshouse.publishing.evaluations import Measured
 from glasshouse.publishing.facts import ModelFacts
 
 TASK = {"type": "text-generation", "name": "Text generation"}
-NOT_RESULTS = ("Generations", "CuratedCorpus", "Comparison")
+NOT_RESULTS = ("Generations", "CuratedCorpus", "Comparison", "Of", "CarbonTable")
 """Measures that say nothing about how good the model is, or speak of other models."""
 NOT_METRICS = ("low", "high", "error", "spread", "chance", "questions", "cut_contexts", "score")
 """Values that stand beside a metric; `score` is one of the metrics once more."""
