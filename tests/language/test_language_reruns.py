@@ -65,6 +65,7 @@ class Made:
     def __init__(self, home):
         self.store = Store(home / "store")
         first, second = corpus(home / "a.jsonl", "almanac", 90), corpus(home / "b.jsonl", "ledger", 40)
+        self.documents = first
         tokenizer = train_tokenizer(first, vocabulary=300)
         self.shards = tokenize(first, tokenizer, holdout=0.1)
         self.other = tokenize(second, tokenizer, holdout=0.1)
@@ -370,6 +371,16 @@ def test_what_is_not_kept_begins_at_the_seed_and_changing_data_is_followed(made)
     staged = retrain(made.staged, made.store, [late])
     assert staged.training["retraining"]["started_from"] >= 12
     assert certify(staged, made.store).end == STEPS
+
+
+def test_a_model_whose_data_was_all_trained_on_forgets_too(made):
+    tokenizer = train_tokenizer(made.documents, vocabulary=300)
+    whole = tokenize(made.documents, tokenizer, holdout=0)
+    model = made.make(pretrain(whole, MODEL, TRAINING.but(validate_every=None)))
+    document, first = seen_first_after(model, made.store, 1)
+    forgotten = retrain(model, made.store, [document])
+    assert forgotten.training["retraining"]["first_update"] == first
+    assert certify(forgotten, made.store).end == STEPS
 
 
 def test_the_certificate_fails_when_the_checkpoint_had_seen_it(made, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse.data.steps import Shards
+from glasshouse.data.tokens.shards import TokenShards
 from glasshouse.language.model import LanguageModel
 from glasshouse.language.pretrain import pretrain, training_rows
 from glasshouse.nn.configuration import TransformerConfig
@@ -84,6 +85,11 @@ class PretrainingRun:
             self.shards.train, self.model.context, self.model.vocabulary, later=later, without=self.without
         )
         return rows.fingerprint
+
+    @property
+    def validation(self) -> TokenShards | None:
+        """The held-out documents, where the training looks at them; else they may be none, or less than a row."""
+        return self.shards.holdout if self.training.validate_every is not None else None
 
     def transformer(self, *, later: bool = False) -> Transformer:
         """The model before its first update; `later` leaves its weights for the trainer to draw."""

@@ -139,7 +139,7 @@ def retrain_step(
         start_from(model, plan.start, home, data_fingerprint=made.data_fingerprint)
     transformer = made.transformer()
     with run.bar("training again", plan.last) as bar:
-        result = made.train(transformer, home, validation=shards.holdout, progress=bar)
+        result = made.train(transformer, home, validation=made.validation, progress=bar)
     forgotten = {
         "original": model.id,
         "without": sorted(plan.documents),

@@ -71,8 +71,9 @@ def pretrain(
     in_loop = measures_in_loop(measures, LoadedModel(transformer, shards.tokenizer, end), training)
     untrained = in_loop() if in_loop is not None else {}  # what cannot be measured is told before the training
     with run.bar("training", steps) as bar:
-        validation = shards.holdout if training.validate_every is not None else None  # it may hold less than a row
-        result = made.train(transformer, run.scratch / "run", validation=validation, measures=in_loop, progress=bar)
+        result = made.train(
+            transformer, run.scratch / "run", validation=made.validation, measures=in_loop, progress=bar
+        )
     if not ParallelPlan.current().leads:
         return LanguageModel(run.output)
     more = {}
