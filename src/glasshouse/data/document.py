@@ -114,6 +114,12 @@ def text_buffers(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDAr
     return bounds, np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
 
 
+def text_size(batch: pa.RecordBatch) -> int:
+    """Bytes of UTF-8 text in a batch."""
+    offsets, _ = text_buffers(batch)
+    return int(offsets[-1] - offsets[0])
+
+
 def document_hash(identifier: str, seed: int = 0, use: str = "") -> int:
     """A keyed 64-bit hash of a document id: the same on every machine, independent for every `(seed, use)`.
 

@@ -21,7 +21,7 @@ from glasshouse.data.contamination.judging import FOUND, Decontamination, Judged
 from glasshouse.data.contamination.paragraphs import ParagraphIndex
 from glasshouse.data.contamination.report import Report, report_of, write_report
 from glasshouse.data.curation.judging import REMOVED
-from glasshouse.data.document import DOCUMENT, strings, text_buffers
+from glasshouse.data.document import DOCUMENT, strings, text_size
 from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, is_new_or_unfinished, run_resumable, work_key
@@ -130,7 +130,7 @@ class ShardResult:
         self.seen += batch.num_rows
         self.kept += judged.documents.num_rows
         self.removed += batch.num_rows - judged.documents.num_rows
-        self.text_bytes += _text_size(batch)
+        self.text_bytes += text_size(batch)
         if cuts and judged.documents is not batch:
             before = dict(zip(strings(batch, "id"), strings(batch, "text"), strict=True))
             after = zip(strings(judged.documents, "id"), strings(judged.documents, "text"), strict=True)
@@ -164,7 +164,7 @@ class ScanFile:
                 write(judged)
                 result.add(batch, judged, cuts)
                 if self.progress is not None:
-                    self.progress(_text_size(batch))
+                    self.progress(text_size(batch))
         result.quarantined = quarantine.rows_quarantined
         return asdict(result)
 
@@ -200,8 +200,3 @@ def _writers(folder: Path, files: dict[str, pa.Schema]) -> Iterator[Callable[[Ju
         for name, writer in writers.items():
             with disk_errors_named(paths[name]):
                 writer.close()
-
-
-def _text_size(batch: pa.RecordBatch) -> int:
-    offsets, _ = text_buffers(batch)
-    return int(offsets[-1] - offsets[0])

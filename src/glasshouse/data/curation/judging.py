@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from glasshouse.data.curation.configuration import KEPT, Curation
 from glasshouse.data.curation.rules import failed_rules
-from glasshouse.data.document import DOCUMENT, ORIGIN, check_batch, strings, text_buffers
+from glasshouse.data.document import DOCUMENT, ORIGIN, check_batch, strings, text_buffers, text_size
 from glasshouse.data.signals.families import compute_signals
 from glasshouse.data.signals.pii import Span, mask, spans_of_batch
 from glasshouse.data.writing import disk_errors_named
@@ -116,7 +116,7 @@ def judge(batch: pa.RecordBatch, curation: Curation, signals: pa.RecordBatch | N
         ids=_identities(strings(batch, "id"), strings(batch, "source")),
         keys=[*(method.sign(unmasked) for method in curation.document_methods), *(piece.keys for piece in pieces)],
         counts=[*(None for _ in curation.document_methods), *(piece.counts for piece in pieces)],
-        cut=Counter(spans=sum(len(cuts[row]) for row in staying), bytes=_bytes(whole) - _bytes(unmasked)),
+        cut=Counter(spans=sum(len(cuts[row]) for row in staying), bytes=text_size(whole) - text_size(unmasked)),
     )
 
 
@@ -153,11 +153,6 @@ def _rows(batch: pa.RecordBatch, verdicts: list[str], masked: list[str]) -> pa.R
     columns: list[pa.Array[Any]] = [batch.column(name) for name in ("id", "source", "origin")]
     columns += [pa.array(sizes, pa.int64()), pa.array(masked, pa.string()), pa.array(verdicts, pa.string())]
     return pa.RecordBatch.from_arrays(columns, schema=ROWS)
-
-
-def _bytes(batch: pa.RecordBatch) -> int:
-    offsets, _ = text_buffers(batch)
-    return int(offsets[-1] - offsets[0])
 
 
 def write_judged(

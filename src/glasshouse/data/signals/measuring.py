@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glasshouse.data.corpus import write_roots
-from glasshouse.data.document import text_buffers
+from glasshouse.data.document import text_size
 from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, run_resumable, work_key
@@ -161,7 +161,7 @@ class _MeasureShard:
 
         def rows() -> Iterator[pa.RecordBatch]:
             for batch, signals in map_shards(partial(_measured, families=self.families), read, self.workers):
-                size = int(text_buffers(batch)[0][-1] - text_buffers(batch)[0][0])
+                size = text_size(batch)
                 counts["documents"] += batch.num_rows
                 counts["bytes"] += size
                 yield pa.RecordBatch.from_arrays(
