@@ -31,6 +31,7 @@ from glasshouse.store.execution import execute
 from glasshouse.store.store import Store, StoreError
 from glasshouse.training.configuration import BatchStage, Outliers, Training
 from glasshouse.training.data import DataError
+from glasshouse.training.shards import Part, write_parts
 
 CONTEXT, STEPS, EVERY = 32, 24, 4
 WORDS = [f"{a}{b}" for a in ("glass", "house", "leaf", "root", "stem", "clay") for b in ("", "es", "y", "ing", "ed")]
@@ -100,6 +101,31 @@ def seen_first_after(model, store, update):
 
 
 # What is kept
+
+
+def spread(directory):
+    """Write a checkpoint's weights anew as two processes do, half of every tensor each."""
+    whole, state = load_file(directory / "learns.safetensors"), json.loads((directory / "state.json").read_text())
+    for rank in (0, 1):
+        parts = {}
+        for name, tensor in whole.items():
+            half = len(tensor) // 2
+            start, values = (half, tensor[half:]) if rank else (0, tensor[:half])
+            parts[name] = Part((start, *[0] * (tensor.ndim - 1)), values)
+        path = directory / f"learns-{rank + 1:05d}-of-00002.safetensors"
+        write_parts(parts, path, spread=True)
+        state["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (directory / "learns.safetensors").unlink()
+    del state["files"]["learns.safetensors"]
+    (directory / "state.json").write_text(json.dumps(state))
+
+
+def test_a_kept_checkpoint_of_several_processes_is_the_same_model(made, mine):
+    _, model = mine
+    spread(model.checkpoints[8])
+    state, alone = (found.load_checkpoint(8).transformer.state_dict() for found in (model, made.kept))
+    assert all(torch.equal(state[name], alone[name]) for name in alone)
+    assert not torch.equal(state["embedding.weight"], made.kept.load().transformer.embedding.weight)
 
 
 def test_the_artifact_holds_receipts_and_the_checkpoints_that_were_asked_for(made):

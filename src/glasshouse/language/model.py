@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
-from safetensors.torch import load_file
 
 from glasshouse.language.chat import JINJA, Chat, Message, read_chat_template
 from glasshouse.language.generation import Sampling, stream, stream_text, whole_characters
@@ -141,12 +140,13 @@ class LanguageModel(Artifact):
 
     def load_checkpoint(self, update: int, device: str = "cpu") -> LoadedModel:
         """The model as it was after an update whose checkpoint was kept. `StoreError` naming those there are."""
+        from glasshouse.training.checkpoint import Checkpoint, load_checkpoint
+
         if (found := self.checkpoints.get(update)) is None:
             kept = ", ".join(map(str, self.checkpoints)) or "none: pre-train with keep_checkpoints=True"
             raise StoreError(f"{self} has no checkpoint of update {update}; it has {kept}")
         loaded = self.load(device)
-        weights = load_file(found / "learns.safetensors", device=device)
-        loaded.transformer.load_state_dict({name.removeprefix("model."): part for name, part in weights.items()})
+        load_checkpoint(Checkpoint.at(found), learns={"model": loaded.transformer}, carries={})
         return loaded
 
     @property
