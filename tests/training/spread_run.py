@@ -30,7 +30,7 @@ from glasshouse.training.checkpoint import latest_checkpoint, load_checkpoint
 from glasshouse.training.data import TensorRows
 from glasshouse.training.objective import Loss, trainable
 from glasshouse.training.optimizers import build_optimizers
-from glasshouse.training.parallel import Parallelism, ParallelPlan
+from glasshouse.training.parallel import Parallelism, ParallelPlan, alone
 from glasshouse.training.parallelize import parallelize
 from glasshouse.training.processes import joined
 from glasshouse.training.shards import whole
@@ -83,6 +83,7 @@ CASES = {
     "tensor_bf16": {"parallel": "tensor=2", "training": {"precision": "bf16"}},
     "average": {"parallel": "shard=2", "objective": Followed},
     "full_disk": {"parallel": "shard=2", "training": {"checkpoint_every": 2}, "full": 1},
+    "alone": {"alone": True},
     "long": {"parallel": "shard=2", "training": {"steps": 12, "checkpoint_every": 4, "warmup": 0}},
     "huggingface": {"parallel": "shard=2,activation_checkpointing=full", "model": None},
     "both": {"parallel": "replicate=2,shard=2"},
@@ -162,6 +163,25 @@ def full_disk():
     return original
 
 
+def while_others_wait(case, folder, rank):
+    """A run of process 0 by itself, as in a step that one process does."""
+    told = {}
+    if rank == 0:
+        with alone():
+            told = {"hash": run(case, folder).weights_hash}
+    dist.barrier()
+    return told
+
+
+def spread(case, folder):
+    plan = ParallelPlan.current(Parallelism.parse(case["parallel"]))
+    found = in_memory(case, folder, plan) if (folder / "checkpoints").exists() else None
+    dist.barrier()
+    result = run(case, folder, plan)
+    told = {"hash": result.weights_hash, "loss": result.loss, "found": found}
+    return told | {"resumed_from": result.resumed_from, "checkpoint": str(result.checkpoint)}
+
+
 def main(rank, world, folder, names):
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -171,13 +191,8 @@ def main(rank, world, folder, names):
         case = CASES[name]
         original = full_disk() if case.get("full") == rank else None
         try:
-            plan = ParallelPlan.current(Parallelism.parse(case["parallel"]))
-            resumed = (folder / name / "checkpoints").exists()
-            found = in_memory(case, folder / name, plan) if resumed else None
-            dist.barrier()
-            result = run(case, folder / name, plan)
-            told = {"hash": result.weights_hash, "loss": result.loss, "found": found}
-            told |= {"resumed_from": result.resumed_from, "checkpoint": str(result.checkpoint)}
+            by_itself = case.get("alone")
+            told = while_others_wait(case, folder / name, rank) if by_itself else spread(case, folder / name)
         except Exception as error:
             told = {"error": str(error), "trace": traceback.format_exc()}
         if original is not None:

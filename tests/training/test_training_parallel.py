@@ -45,7 +45,7 @@ def together(folder, names, world=2):
 
 TWO = [
     *("shard", "tied_micro", "olmo_2", "bf16", "muon", "recomputed", "selective", "meta"),
-    *("tensor", "tensor_olmo_2", "tensor_meta", "tensor_bf16", "average", "full_disk", "long"),
+    *("tensor", "tensor_olmo_2", "tensor_meta", "tensor_bf16", "average", "full_disk", "long", "alone"),
 ]
 FOUR = ["both", "shard_tensor", "replicate_tensor", "shard_tensor_meta"]
 
@@ -222,6 +222,11 @@ def test_two_shards_go_on_as_two_splits(two, tmp_path):
     written = spread_run.on_disk(tmp_path / "tensor_olmo_2")
     split = together(tmp_path, ["tensor_olmo_2"])["tensor_olmo_2"]
     assert all(item["found"] == written and item["hash"] == told["olmo_2"][0]["hash"] for item in split), split
+
+
+def test_one_process_trains_while_the_others_wait(two, tmp_path):
+    _, told = two
+    assert told["alone"] == [{"hash": spread_run.run(CASES["alone"], tmp_path).weights_hash}, {}]
 
 
 @pytest.mark.parametrize(

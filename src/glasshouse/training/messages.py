@@ -16,14 +16,21 @@ from torch import Tensor
 
 
 class Channel:
-    """Messages among all processes; with one process every message is its own answer."""
+    """Messages among all processes, or of one with itself: every message is then its own answer."""
 
-    def __init__(self, timeout: timedelta | None = None) -> None:
+    def __init__(self) -> None:
+        """Of one process, whether there are others or not."""
+        self.rank, self.world = 0, 1
+        self._group: dist.ProcessGroup | None = None
+
+    @classmethod
+    def among_all(cls, timeout: timedelta) -> Channel:
         """With several processes, a call that all of them make. `timeout` is how long an answer may take."""
-        self.rank, self.world, self._group = 0, 1, None
+        channel = cls()
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            self.rank, self.world = dist.get_rank(), dist.get_world_size()
-            self._group = dist.new_group(backend="gloo", timeout=timeout)
+            channel.rank, channel.world = dist.get_rank(), dist.get_world_size()
+            channel._group = dist.new_group(backend="gloo", timeout=timeout)
+        return channel
 
     @property
     def leads(self) -> bool:

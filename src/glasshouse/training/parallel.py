@@ -172,7 +172,8 @@ class ParallelPlan:
                 members = list(range(place, self.processes, self.layout.tensor))
                 group = dist.new_group(members, timeout=timeout)
                 data = group if self.process in members else data
-        _groups.append(_Groups(world, self.layout, data, Channel(timeout), Channel(timeout)))
+        messages, writing = Channel.among_all(timeout), Channel.among_all(timeout)
+        _groups.append(_Groups(world, self.layout, data, messages, writing))
         return _groups[-1]
 
     @property

@@ -38,7 +38,7 @@ class Team:
     """The processes as the store sees them: one leads, all hear what it says."""
 
     def __init__(self) -> None:
-        self._channel = Channel(LONGEST_STEP)
+        self._channel = Channel.among_all(LONGEST_STEP)
 
     @property
     def leads(self) -> bool:
