@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from glasshouse.data.tokens.encoder import with_special_as_text
+
 ROLES = ("system", "user", "assistant")
 MARKERS = {role: f"<|{role}|>" for role in ROLES}
 JINJA = (
@@ -68,10 +70,7 @@ class Chat:
                 "around it alone: answers need one to end with"
             )
         self.end = end
-        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy: the setting below belongs to the object
-        self.tokenizer.encode_special_tokens = True
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+        self.tokenizer = with_special_as_text(tokenizer)
 
     def encode(self, messages: Sequence[Message], *, learn_from: int = 0) -> Encoded:
         """Tokens of a conversation; answers before message `learn_from` are context and not learnt.

@@ -20,6 +20,7 @@ from glasshouse.data.search.corpus_index import CorpusIndex
 from glasshouse.data.search.matching import Matching, Span, TextMatches, match_text
 from glasshouse.data.search.occurrence import Occurrence
 from glasshouse.data.steps import Documents, Shards
+from glasshouse.data.tokens.encoder import with_special_as_text
 from glasshouse.data.tokens.shards import HOLDOUT, TokenShards
 from glasshouse.language.model import LanguageModel
 from glasshouse.language.trace import Sighting, Trace, trace_of
@@ -162,12 +163,8 @@ class TextTrace:
 
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
-        """The tokenizer as the shards were written with: special tokens in a text are ordinary characters."""
-        copy = type(self.tokenizer).from_str(self.tokenizer.to_str())
-        copy.encode_special_tokens = True
-        copy.no_truncation()
-        copy.no_padding()
-        return copy
+        """The tokenizer as the shards were written with."""
+        return with_special_as_text(self.tokenizer)
 
 
 def text_trace_of(
