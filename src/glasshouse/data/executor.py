@@ -114,6 +114,19 @@ class RayTasks:
         self.close()
 
 
+Progress = Callable[[int], None]
+
+
+def share_of(executor: Executor, items: int, progress: Progress | None) -> tuple[int, Progress | None]:
+    """Threads that each of so many items may use, and the progress it can tell: on Ray one, and none.
+
+    A task elsewhere cannot move a bar here.
+    """
+    if isinstance(executor, RayTasks):
+        return 1, None
+    return max(1, executor.workers // max(1, items)), progress
+
+
 def _call(function: Callable[[Any], Any], item: Any) -> Any:
     return function(item)
 

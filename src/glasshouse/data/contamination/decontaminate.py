@@ -22,7 +22,7 @@ from glasshouse.data.contamination.paragraphs import ParagraphIndex
 from glasshouse.data.contamination.report import Report, report_of, write_report
 from glasshouse.data.curation.judging import REMOVED
 from glasshouse.data.document import DOCUMENT, strings, text_size
-from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
+from glasshouse.data.executor import Executor, Threads, map_shards, share_of
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, is_new_or_unfinished, run_resumable, work_key
 from glasshouse.data.sources.inputs import InputShard, plan_inputs
@@ -77,9 +77,7 @@ def decontaminate(
             raise NotEmptyError(
                 f"{home} is not empty, and holds no unfinished run of decontaminate: write into a new directory"
             )
-        here = not isinstance(executor, RayTasks)  # a task elsewhere cannot move a bar here
-        inner = max(1, executor.workers // len(shards)) if here else 1
-        function = ScanFile(index, settings, inner, progress if here else None)
+        function = ScanFile(index, settings, *share_of(executor, len(shards), progress))
         what = (index.fingerprint, canonical(settings), code_fingerprint(ScanFile))
         tasks = [(work_key(what, shard.fingerprint()), shard) for shard in shards]
         done = [ShardResult(**said) for said in run_resumable(function, tasks, work / SCANNED, executor)]

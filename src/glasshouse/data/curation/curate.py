@@ -32,7 +32,7 @@ from glasshouse.data.curation.deciding import decide
 from glasshouse.data.curation.finishing import SHARD_BYTES, Finish, finish, write_json
 from glasshouse.data.curation.judging import Judged, judge, write_judged
 from glasshouse.data.curation.summary import CurationSummary, merged, summary_from
-from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
+from glasshouse.data.executor import Executor, Threads, map_shards, share_of
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, run_resumable, work_key
 from glasshouse.data.signals.measuring import measured_files, with_signals
@@ -164,9 +164,7 @@ def _judge_shards(
     signals: Path | None,
 ) -> list[dict[str, Any]]:
     measured = [None] * len(shards) if signals is None else measured_files(signals, shards, curation.measured)
-    executor = where.executor
-    here = not isinstance(executor, RayTasks)  # a task elsewhere cannot move a bar here
-    function = _JudgeShard(curation, max(1, executor.workers // len(shards)) if here else 1, progress if here else None)
+    function = _JudgeShard(curation, *share_of(where.executor, len(shards), progress))
     parts: list[Any] = [*curation.measured, *curation.deduplicate]
     code = [code_fingerprint(cast("type[Config]", type(part))) for part in parts]  # they may come from anywhere
     what = (canonical(curation), code, code_fingerprint(judge))
@@ -174,7 +172,7 @@ def _judge_shards(
         (work_key(what, shard.fingerprint(), shard.called()), (shard, path))
         for shard, path in zip(shards, measured, strict=True)
     ]
-    return list(run_resumable(function, tasks, where.work / "judged", executor))
+    return list(run_resumable(function, tasks, where.work / "judged", where.executor))
 
 
 def _judge_stream(

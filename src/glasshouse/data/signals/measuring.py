@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from glasshouse.data.corpus import write_roots
 from glasshouse.data.document import text_size
-from glasshouse.data.executor import Executor, RayTasks, Threads, map_shards
+from glasshouse.data.executor import Executor, Threads, map_shards, share_of
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, run_resumable, work_key
 from glasshouse.data.signals.families import compute_signals, default_families, schema_of, signals_of
@@ -73,9 +73,7 @@ def measure_signals(
     if (home / ABOUT).exists():
         raise FileExistsError(f"{home} holds finished signals already: choose a new directory")
     work = work or home / "work"
-    here = not isinstance(executor, RayTasks)
-    inner = max(1, executor.workers // max(1, len(shards))) if here else 1
-    function = _MeasureShard(chosen, inner, progress if here else None)
+    function = _MeasureShard(chosen, *share_of(executor, len(shards), progress))
     what = (canonical(list(chosen)), [code_fingerprint(type(member)) for member in chosen], code_fingerprint(_measured))
     tasks = [(work_key(what, shard.fingerprint(), shard.called()), shard) for shard in shards]
     with claimed(home, work, [shard.path for shard in shards]):

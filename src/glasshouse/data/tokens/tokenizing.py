@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import pyarrow as pa
 from pydantic import Field
 
-from glasshouse.data.executor import Executor, RayTasks, Threads
+from glasshouse.data.executor import Executor, Threads, share_of
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, is_new_or_unfinished, run_resumable, work_key
 from glasshouse.data.sources.inputs import InputShard, plan_inputs
@@ -147,9 +147,8 @@ def _encode_files(
     encoder, eos = encoder_of(tokenizer), end_of_sequence(tokenizer)
     dtype = id_type(encoder.vocabulary)
     encode = Encode(encoder, eos, settings.holdout, settings.seed)
-    here = not isinstance(executor, RayTasks)  # a task elsewhere cannot move a bar here
-    inner = max(1, executor.workers // len(shards)) if here else 1
-    function = EncodeFile(encode, dtype, inner, settings.fertility, progress if here else None)
+    threads, told = share_of(executor, len(shards), progress)
+    function = EncodeFile(encode, dtype, threads, settings.fertility, told)
     what = (_content(tokenizer), settings.holdout, settings.seed, settings.fertility, code_fingerprint(EncodeFile))
     tasks = [(work_key(what, shard.fingerprint()), shard) for shard in shards]
     result, quarantined, counts = work / _RESULT, 0, dict[str, list[int]]()
