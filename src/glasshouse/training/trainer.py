@@ -29,6 +29,7 @@ from glasshouse.training.checkpointing import Checkpointer
 from glasshouse.training.compilation import compile_blocks, training_flops
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError, TrainingData
+from glasshouse.training.devices import device_of, reading_is_free, seed_generators
 from glasshouse.training.float8 import use_float8
 from glasshouse.training.gradients import clip_by, global_norm
 from glasshouse.training.guards import Interruption
@@ -137,7 +138,7 @@ class _Run:
             module.eval()
         self.order = training_order(config, data)
         self.rates = rate_schedule(config, self.order.plan, self.steps)
-        self.device = _device(objective, device)
+        self.device = device_of(objective, device)
         plain = use_float8(blocks(objective), config.float8, self.device, plan) if config.float8 else None
         self.compiled, self.unwrapping = parallelize(
             objective,
@@ -327,10 +328,9 @@ class _Run:
     # -- after an update ---------------------------------------------------------------------------------------------
 
     def _after(self, step: int) -> None:
-        config, last = self.config, step == self.steps
-        saves = config.checkpoint_every is not None and step % config.checkpoint_every == 0
-        validates = config.validate_every is not None and (last or step % config.validate_every == 0)
-        if self.records.due(step) or saves or validates or last:
+        every, last, saves = self.config.validate_every, step == self.steps, self.receipts.due(step)
+        validates = every is not None and (last or step % every == 0)
+        if self.records.due(step) or saves or validates:
             self.records.read()
         if validates:
             self._validate(step)
@@ -375,30 +375,3 @@ class _Run:
         }
         self.checkpoints.save(self.objective, state, self.optimizers, self.parameters, last=last)
         self.records.kept = self.step
-
-
-def _device(objective: Objective, given: torch.device | str | None) -> torch.device:
-    found = next(iter(trainable(objective).values())).device if trainable(objective) else torch.device("cpu")
-    if found.type != "meta":
-        return found
-    if given is None:
-        raise ValueError("the modules are on the meta device: say where they are to be made, train(..., device=...)")
-    return torch.device(given)
-
-
-def reading_is_free(device: torch.device) -> bool:
-    """Whether a number can be read from the device without making it wait."""
-    return device.type == "cpu"
-
-
-def seed_generators(device: torch.device, seed: int) -> None:
-    """Seed torch's global generators of the host and of `device`.
-
-    `torch.manual_seed` also queues a seeding, with its stack trace, for every accelerator that is not in use: 0.6 ms a
-    call, and a queue that only grows.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
