@@ -10,10 +10,10 @@ from torch.nn import functional
 from glasshouse.data.tokens.tokenizer import train_bpe
 from glasshouse.language.chat import Chat, Message
 from glasshouse.language.conversations import Conversation
-from glasshouse.language.finetune import FineTuning, SupervisedFineTuning, answer_loss, finetune
+from glasshouse.language.finetune import FineTuning, SupervisedFineTuning, finetune
 from glasshouse.language.letters import conversations
 from glasshouse.language.packing import best_fit, pack
-from glasshouse.language.scoring import log_probabilities, segment_mask, token_loss
+from glasshouse.language.scoring import log_probabilities, mean_loss, segment_mask, token_loss
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.nn.loss import IGNORE
 from glasshouse.nn.transformer import Transformer
@@ -128,11 +128,11 @@ def test_cuts_are_counted_and_what_has_no_answer_left_is_named(chat):
 def test_fine_tuning_learns_answers_and_resumes_exactly(chat, tmp_path):
     items, settings = conversations(60), FineTuning(learning_rate=3e-3, batch_size=8, precision="fp32", log_every=1)
     model = ours()
-    before = answer_loss(model, pack(items, chat, CONTEXT))
+    before = mean_loss(model, pack(items, chat, CONTEXT))
     whole, rows = finetune(
         model, items, chat, settings, tmp_path / "whole", validation=conversations(8, split="holdout")
     )
-    assert answer_loss(model, rows) < 0.7 * before
+    assert mean_loss(model, rows) < 0.7 * before
     again = ours()
     finetune(again, items, chat, settings, tmp_path / "half", stop=lambda step: step == 3)
     again = ours()

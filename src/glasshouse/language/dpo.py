@@ -47,6 +47,7 @@ from glasshouse.nn.loss import IGNORE
 from glasshouse.training.checkpoint import weights_hash
 from glasshouse.training.data import DataError
 from glasshouse.training.objective import Loss, Step
+from glasshouse.training.parallelize import longest_list
 from glasshouse.training.trainer import TrainingResult, train
 
 
@@ -169,9 +170,8 @@ class DirectPreference:
         return sums / (batch["targets"] != IGNORE).sum(-1) if self.settings.length_normalised else sums
 
     def blocks(self) -> list[nn.Module]:
-        """The model's layers: its longest module list."""
-        lists = [list(module) for module in self.model.modules() if isinstance(module, nn.ModuleList)]
-        return max(lists, key=lambda layers: len(layers), default=[])
+        """The model's layers."""
+        return longest_list(self.model)
 
     def validate(self) -> dict[str, float]:
         """Loss and rewards on held-out pairs."""

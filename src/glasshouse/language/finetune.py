@@ -14,24 +14,21 @@ open-instruct a batch holds examples, so the same number of updates sees fewer t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from glasshouse.language.adapters import Lora, learning_parts
 from glasshouse.language.chat import Chat
 from glasshouse.language.conversations import Conversation
 from glasshouse.language.packing import ConversationRows, pack
 from glasshouse.language.pretrain import LanguageModelling, embedding, model_context
-from glasshouse.language.scoring import token_loss
 from glasshouse.store.configuration import Config
 from glasshouse.training.configuration import Training
-from glasshouse.training.data import DataError, TrainingData
+from glasshouse.training.data import DataError
 from glasshouse.training.trainer import TrainingResult, train
 
 
@@ -87,13 +84,8 @@ class SupervisedFineTuning(LanguageModelling):
     """The objective: `LanguageModelling` on rows whose targets are answers only."""
 
     def __init__(self, model: nn.Module, *, validation: ConversationRows | None = None) -> None:
-        super().__init__(model)
+        super().__init__(model, validation=validation)
         self.learns, self.frozen, self.concurrent = learning_parts(model)
-        self.held_out = validation
-
-    def validate(self) -> dict[str, float]:
-        """`loss` (nats per learnt token) on held-out conversations."""
-        return {"loss": answer_loss(self.model, self.held_out)} if self.held_out is not None else {}
 
 
 def finetune(
@@ -129,15 +121,3 @@ def checked_context(model: nn.Module, chat: Chat, context: int | None) -> int:
             f"the tokenizer has ids up to {size - 1}, the model embeds {known}: use the model's own tokenizer"
         )
     return context or most
-
-
-@torch.no_grad()
-def answer_loss(model: nn.Module, rows: TrainingData, batch: int = 16) -> float:
-    """Mean cross-entropy of every learnt token of the rows, in nats."""
-    device = next(model.parameters()).device
-    total, count = 0.0, 0.0
-    for start in range(0, rows.rows, batch):
-        found: Mapping[str, Tensor] = rows.batch(np.arange(start, min(start + batch, rows.rows)))
-        loss = token_loss(model, {name: tensor.to(device) for name, tensor in found.items()})
-        total, count = total + float(loss.cross_entropy), count + float(loss.counted)
-    return total / count

@@ -13,16 +13,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from glasshouse.language.scoring import token_loss
+from glasshouse.language.scoring import mean_loss, token_loss
 from glasshouse.language.token_rows import BlankedRows, TokenRows, TokenShards
 from glasshouse.nn.loss import IGNORE, TokenLoss
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.meters import transformer_flops_per_token
 from glasshouse.training.objective import Loss, Step
+from glasshouse.training.parallelize import longest_list
 from glasshouse.training.stages import DataStages
 from glasshouse.training.trainer import TrainingResult, train
 
@@ -42,7 +42,7 @@ class LanguageModelling:
         model: nn.Module,
         *,
         z_loss: float = 0.0,
-        validation: TokenRows | None = None,
+        validation: TrainingData | None = None,
         measures: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         self.model, self.z_loss, self.validation, self.measures = model, z_loss, validation, measures
@@ -68,25 +68,13 @@ class LanguageModelling:
         return token_loss(self.model, batch, z_loss=self.z_loss)
 
     def blocks(self) -> list[nn.Module]:
-        """The model's layers: its longest module list."""
-        lists = [list(module) for module in self.model.modules() if isinstance(module, nn.ModuleList)]
-        return max(lists, key=lambda layers: len(layers), default=[])
+        """The model's layers."""
+        return longest_list(self.model)
 
     def validate(self) -> dict[str, float]:
-        """`loss` (nats per token) on the validation rows, and the values of `measures`."""
+        """`loss` (nats per target) on the validation rows, and the values of `measures`."""
         measured = dict(self.measures()) if self.measures is not None else {}
-        return self._validation_loss() | measured
-
-    def _validation_loss(self) -> dict[str, float]:
-        if self.validation is None:
-            return {}
-        device = next(self.model.parameters()).device
-        total, count = 0.0, 0.0
-        for start in range(0, self.validation.rows, 16):
-            rows = np.arange(start, min(start + 16, self.validation.rows))
-            found = self.token_loss({"tokens": self.validation.batch(rows)["tokens"].to(device)})
-            total, count = total + float(found.cross_entropy), count + float(found.counted)
-        return {"loss": total / count}
+        return ({"loss": mean_loss(self.model, self.validation)} if self.validation is not None else {}) | measured
 
 
 def pretrain(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from glasshouse.nn.loss import CHUNK, IGNORE, TokenLoss, cross_entropy, linear_cross_entropy, token_losses
+from glasshouse.training.data import TrainingData
 
 
 def token_loss(model: nn.Module, batch: Mapping[str, Tensor], *, z_loss: float = 0.0) -> TokenLoss:
@@ -27,6 +29,18 @@ def token_loss(model: nn.Module, batch: Mapping[str, Tensor], *, z_loss: float =
             hidden_states(model, batch), cast(Tensor, model.head_weight), targets, z_loss=z_loss
         )
     return cross_entropy(logits_of(model, batch), targets, z_loss=z_loss)
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, rows: TrainingData, batch: int = 16) -> float:
+    """Mean cross-entropy over every target of the rows, in nats."""
+    device = next(model.parameters()).device
+    total, count = 0.0, 0.0
+    for start in range(0, rows.rows, batch):
+        found: Mapping[str, Tensor] = rows.batch(np.arange(start, min(start + batch, rows.rows)))
+        loss = token_loss(model, {name: tensor.to(device) for name, tensor in found.items()})
+        total, count = total + float(loss.cross_entropy), count + float(loss.counted)
+    return total / count
 
 
 def log_probabilities(model: nn.Module, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch seq"]:

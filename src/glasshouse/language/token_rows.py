@@ -13,6 +13,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glasshouse.language.scoring import shifted
 from glasshouse.nn.loss import IGNORE
 from glasshouse.store.configuration import fingerprint
 from glasshouse.training.data import DataError
@@ -112,8 +113,7 @@ class BlankedRows:
     def batch(self, indices: NDArray[np.int64]) -> dict[str, Int[Tensor, "batch seq"]]:
         """`tokens` and `targets` of these rows; targets are `IGNORE` where none counts."""
         tokens = self.whole.batch(indices)["tokens"]
-        targets = torch.full_like(tokens, IGNORE)
-        targets[:, :-1] = tokens[:, 1:]
+        targets = shifted(tokens)
         for place, row in enumerate(indices.tolist()):
             for start, end in self._blanks(row):
                 tokens[place, start:end] = self.whole.shards.eos_id
