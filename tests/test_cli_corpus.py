@@ -110,7 +110,11 @@ def test_no_control_character_of_a_document_is_in_json_or_in_a_difference(tmp_pa
     assert json.loads(found.stdout)["occurrences"][0]["document"] == rows[0]["id"]
     difference = invoke("datasheet", "--diff", tmp_path / "c", tmp_path / "d")
     assert difference.exit_code == 0, difference.output
-    for said in (found.output, difference.output):
+    explained = invoke("explain", tmp_path / "c", rows[0]["id"], "--json")
+    assert json.loads(explained.stdout)["id"] == rows[0]["id"]
+    values = invoke("datasheet", "--diff", tmp_path / "c", tmp_path / "d", "--json")
+    assert json.loads(values.stdout)["examples"]["removed"][0]["id"] == rows[0]["id"]
+    for said in (found.output, difference.output, explained.output, values.output):
         assert not [letter for letter in said if letter in "\x7f\x9b\x1b"]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import READS, existing_path, printable
+from glasshouse.cli.options import READS, existing_path, printable, printable_json
 
 if TYPE_CHECKING:
     from glasshouse.data.description.whatif import Correlation, Verdicts, WhatIf
@@ -65,7 +65,7 @@ def whatif(
     if page is not None:
         write_whole(page, whatif_page(verdicts, answer, Path(corpus).name).encode(errors="replace"))
     if as_json:
-        click.echo(json.dumps(answer.as_json() | {"curves": drawn}, indent=2, ensure_ascii=False))
+        click.echo(printable_json(answer.as_json() | {"curves": drawn}, indent=2))
         return
     _print_answer(answer, verdicts, drawn, correlated)
     if page is not None:
@@ -84,7 +84,7 @@ def explain(corpus: str, identifier: str, source: str | None, as_json: bool, loc
     from glasshouse.data.description.explain_text import explanation_text
 
     found = room.explain(existing_path(location, corpus), identifier, source)
-    click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else explanation_text(found))
+    click.echo(printable_json(found.as_json(), indent=2) if as_json else explanation_text(found))
 
 
 @click.command()
@@ -154,7 +154,7 @@ def _write_difference(old: str, new: str, out: Path | None, as_json: bool) -> No
     from glasshouse.data.description.difference import difference, difference_markdown
 
     found = difference(old, new)
-    text, values = difference_markdown(found), json.dumps(found.as_json(), indent=2, ensure_ascii=False) + "\n"
+    text, values = difference_markdown(found), printable_json(found.as_json(), indent=2) + "\n"
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in (("difference.md", text), ("difference.json", values)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import executor_of, on_workers
+from glasshouse.cli.options import executor_of, on_workers, printable_json
 
 if TYPE_CHECKING:
     from glasshouse.data.mixing.dolma_findings import Finding
@@ -98,7 +98,7 @@ def run(mixture: Mixture, out: str, where: tuple[Any, ...], as_json: bool) -> No
     except ImportError as error:  # fsspec's, for a URL of a kind whose package is missing
         raise click.ClickException(f"{error} (pip install it), or look at the mixture alone with --check") from error
     if as_json:
-        click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+        click.echo(printable_json(summary.as_json()))
     else:
         tell(summary, out)
 

@@ -77,10 +77,10 @@ def printable(text: str) -> str:
     return printable(text)
 
 
-def json_line(value: Any) -> str:
+def printable_json(value: Any, indent: int | None = None) -> str:
     """JSON as people read it; the control characters that JSON lets pass (U+007F to U+009F) are escaped."""
     import json
     import re
 
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
     return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.options import READS, json_line, names_files, open_store, printable
+from glasshouse.cli.options import READS, names_files, open_store, printable, printable_json
 
 if TYPE_CHECKING:
     from glasshouse.data.search.corpus_index import CorpusIndex
@@ -125,7 +125,7 @@ def print_found(found: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        click.echo(json_line(asdict(found)))
+        click.echo(printable_json(asdict(found)))
         return
     shown = len(found.occurrences)
     times = "time" if found.count == 1 else "times"
@@ -141,7 +141,7 @@ def print_ranked(index: CorpusIndex, query: str, limit: int, as_json: bool) -> N
     results, count = index.rank(query, limit), index.ranked.count(query)
     if as_json:
         rows = [asdict(item) for item in results]
-        click.echo(json_line({"query": query, "documents": count, "results": rows}))
+        click.echo(printable_json({"query": query, "documents": count, "results": rows}))
         return
     shown = len(results)
     click.echo(f"{count:,} document{'s' * (count != 1)} fit {query!r}" + (f"; the best {shown}:" if shown else ""))
@@ -180,7 +180,7 @@ def trace_text(model: str, text: str, words: int, share: float, documents: int, 
     given: str = sys.stdin.read() if text == "-" else text
     traced = text_trace_of(open_model(location, model), open_store(location)).of_text(given, matching)
     if as_json:
-        click.echo(json_line(asdict(traced)))
+        click.echo(printable_json(asdict(traced)))
         return
     print_traced(traced)
 

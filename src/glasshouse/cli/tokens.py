@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glasshouse.cli.corpus import refuse_inside, shown
-from glasshouse.cli.options import READS, executor_of, existing_path, json_line, names_files, on_workers, printable
+from glasshouse.cli.options import READS, executor_of, existing_path, names_files, on_workers, printable, printable_json
 
 if TYPE_CHECKING:
     from glasshouse.data.sources.inputs import InputShard
@@ -55,7 +55,7 @@ def tokenize(
         summary = tokenize_files(shards, out, settings, executor=executor, progress=progress)
     if as_json:
         # JSON knows no infinity, which is what tokens per word are without words.
-        click.echo(json_line(orjson.loads(orjson.dumps(summary.model_dump()))))
+        click.echo(printable_json(orjson.loads(orjson.dumps(summary.model_dump()))))
         return
     for split, tokens in summary.tokens.items():
         click.echo(f"{split:<8} {tokens:>14,} tokens  {summary.documents[split]:>10,} documents")
@@ -103,7 +103,7 @@ def decontaminate(
     with executor_of(workers, on_ray, ray_address) as executor, shown("searching", shards, as_json) as progress:
         report = run(shards, index, out, Decontamination(**settings), executor=executor, progress=progress)
     if as_json:
-        click.echo(json_line(report.model_dump()))
+        click.echo(printable_json(report.model_dump()))
         return
     for one in report.sets:
         name = printable(one.name)
