@@ -8,11 +8,12 @@ from html import escape
 from typing import Any
 
 from glasshouse.store.manifest import short
-from glasshouse.store.panels import Bars, Curves
+from glasshouse.store.panels import Bars, Curves, Panel
 
 STYLE = (
     "svg{background:#fff}text{font:12px system-ui,sans-serif;fill:#5d6a64}.axis{font-size:12.5px}"
     ".grid{stroke:#dfe4e0}.line{fill:none;stroke-width:1.8}.point{opacity:0}"
+    ".band{opacity:.16;stroke:none}.level{stroke:#5d6a64;stroke-width:1.4;stroke-dasharray:5 4}"
 )
 INKS = ("#1f7a4d", "#c2591f", "#3a66b0", "#8d4a9e", "#7a7f2a", "#2a8a94")
 """For files of their own, which no page gives its colours: those of the report in daylight."""
@@ -51,7 +52,7 @@ def curves(panel: Curves) -> str:
     """The lines of a `Curves` panel; each point can be read by pointing at it."""
     if not any(panel.series.values()):
         return "<p class='note'>nothing was recorded</p>"
-    return _curves(panel) + legend(panel.series)
+    return f"<svg viewBox='0 0 {WIDTH} {HEIGHT}'{_label(panel)}>{_curves(panel)}</svg>{legend(panel.series)}"
 
 
 def curves_file(panel: Curves) -> str:
@@ -59,15 +60,17 @@ def curves_file(panel: Curves) -> str:
     names = list(panel.series)
     extra = 20 * len(names) if len(names) > 1 else 0
     head = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT + extra}' width='{WIDTH}'"
-    inks = "".join(f".line.c{i}{{stroke:{ink}}}.key.c{i}{{fill:{ink}}}" for i, ink in enumerate(INKS))
+    inks = "".join(f".line.c{i}{{stroke:{ink}}}.key.c{i},.band.c{i}{{fill:{ink}}}" for i, ink in enumerate(INKS))
     keys = []
     for row, name in enumerate(names if extra else []):
         y = HEIGHT + 20 * row
         keys.append(f"<rect class='key c{row % COLOURS}' x='{LEFT}' y='{y}' width='12' height='12' rx='3'/>")
         keys.append(_text("axis", LEFT + 20, y + 11, name))
-    body = _curves(panel).partition(">")[2].removesuffix("</svg>")
-    label = f" role='img' aria-label='{escape(panel.title, quote=True)}'>"
-    return f"{head}{label}<style>{STYLE}{inks}</style>{body}{''.join(keys)}</svg>\n"
+    return f"{head}{_label(panel)}><style>{STYLE}{inks}</style>{_curves(panel)}{''.join(keys)}</svg>\n"
+
+
+def _label(panel: Panel) -> str:
+    return f" role='img' aria-label='{escape(panel.title, quote=True)}'"
 
 
 def _curves(panel: Curves) -> str:
@@ -84,7 +87,7 @@ def _curves(panel: Curves) -> str:
         up = (scale(y) - y_low) / (y_high - y_low)
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(panel.title, quote=True)}'>"]
+    parts = []
     for value in ticks(y_low, y_high):
         y = place(x_low, 10**value if panel.log_y else value)[1]
         label = number(10**value if panel.log_y else value)
@@ -107,7 +110,7 @@ def _curves(panel: Curves) -> str:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)
             parts.append(f"<polygon class='band c{index % COLOURS}' points='{path}'/>")
         parts += _line(name, [(x, y, *place(x, y)) for x, y in line], index % COLOURS)
-    return "".join([*parts, "</svg>"])
+    return "".join(parts)
 
 
 def _line(name: str, points: Sequence[tuple[float, float, float, float]], colour: int) -> list[str]:
@@ -155,8 +158,7 @@ def bars(panel: Bars) -> str:
             x = left + across * level
             parts.append(f"<line class='level' x1='{x:.1f}' x2='{x:.1f}' y1='{top - 3:.1f}' y2='{y - 1:.1f}'/>")
         y += 16
-    label = escape(panel.title, quote=True)
-    return f"<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-label='{label}'>{''.join(parts)}</svg>{legend(names)}"
+    return f"<svg viewBox='0 0 {WIDTH} {height}'{_label(panel)}>{''.join(parts)}</svg>{legend(names)}"
 
 
 def lineage(manifests: Mapping[str, Mapping[str, Any]]) -> str:
