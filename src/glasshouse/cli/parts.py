@@ -25,20 +25,20 @@ _NAME = re.compile(rf"\s*([A-Za-z]\w*)\s*(?:{_NEXT}(.*))?", re.DOTALL)
 
 def families_of(names: str | None) -> tuple[Any, ...] | None:
     """Families of signals as they are written on the command line; `None` where none are."""
-    from glasshouse.data.signals.families import family, family_type
+    from glasshouse.data.signals.families import family_type
 
     if names is None:
         return None
-    return tuple(family(name, **settings_of(name, given, family_type(name))) for name, given in parts_of(names))
+    return tuple(configured(name, given, family_type(name)) for name, given in parts_of(names))
 
 
 def methods_of(names: str) -> tuple[Any, ...]:
     """Methods of de-duplication as they are written on the command line; `none` is none."""
-    from glasshouse.data.deduplication.methods import method, method_type
+    from glasshouse.data.deduplication.methods import method_type
 
     if names.strip() == "none":
         return ()
-    return tuple(method(name, **settings_of(name, given, method_type(name))) for name, given in parts_of(names))
+    return tuple(configured(name, given, method_type(name)) for name, given in parts_of(names))
 
 
 def parts_of(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -65,17 +65,17 @@ def _settings(text: str) -> list[tuple[str, str]]:
     return [(setting[1], setting[2]) for setting in found if setting]
 
 
-def settings_of(name: str, given: list[tuple[str, str]], kind: type[Config]) -> dict[str, Any]:
-    """Settings as a configuration takes them.
+def configured(name: str, given: list[tuple[str, str]], kind: type[Config]) -> Config:
+    """A configuration with the settings that are written.
 
     Raises `click.UsageError` for a setting that there is not, that is given twice, or whose value does not fit.
     """
     from glasshouse.store.configuration import ConfigurationError
 
+    known = {field: about for field, about in kind.model_fields.items() if field != "name" or about.is_required()}
     settings: dict[str, Any] = {}
     for key, value in given:
         first, dot, rest = key.partition(".")
-        known = {field: about for field, about in kind.model_fields.items() if field != "name" or about.is_required()}
         if first not in known:
             near = difflib.get_close_matches(first, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}? " if near else ""
@@ -84,12 +84,11 @@ def settings_of(name: str, given: list[tuple[str, str]], kind: type[Config]) -> 
         inside = settings.setdefault(first, {}) if dot else settings
         if not isinstance(inside, dict) or (rest or first) in inside:
             raise click.UsageError(f"{name}: {key} is given twice")
-        inside[rest or first] = value.split("+") if _holds_several(kind.model_fields[first].annotation) else value
+        inside[rest or first] = value.split("+") if _holds_several(known[first].annotation) else value
     try:
-        kind(**settings)
+        return kind(**settings)
     except ConfigurationError as error:
         raise click.UsageError(f"{name}: {error}") from None
-    return settings
 
 
 def _holds_several(annotation: Any) -> bool:
