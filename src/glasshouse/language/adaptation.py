@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,8 @@ from glasshouse.language.dpo import prefer as prefer_pairs
 from glasshouse.language.export import export_checkpoint
 from glasshouse.language.finetune import Adaptation, FineTuning
 from glasshouse.language.finetune import finetune as finetune_on_conversations
-from glasshouse.language.model import TRAINING, LanguageModel, LoadedModel
+from glasshouse.language.model import LanguageModel, LoadedModel
+from glasshouse.language.steps import write_record
 from glasshouse.nn.huggingface import save_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.store.artifact import Artifact
@@ -184,28 +184,9 @@ def _finish(
         save_huggingface(merged.cpu(), run.output, end=end, begin=end, tokenizer_files=files)
         shutil.copytree(run.scratch / "adapters", run.output / "adapters")
     write_chat_template(run.output)
-    home = run.scratch / "run"
-    outcome = {
-        "steps": result.step,
-        "tokens": tokens,
-        "loss": result.loss,
-        "parameters": shape.parameters,
-        "weights_hash": result.weights_hash,
-        "processes": ParallelPlan.current().processes,
-    }
-    document = {
-        "stage": stage,
-        "end_of_sequence": end,
-        "context": loaded.context,
-        "identity": json.loads((home / "run.json").read_text(encoding="utf-8")),
-        "outcome": outcome,
-    }
-    (run.output / TRAINING).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.copyfile(result.metrics, run.output / "metrics.jsonl")
-    made = LanguageModel(run.output)
-    shutil.copyfile(home / "timings.jsonl", made.record / "timings.jsonl")
     run.measure(seconds=round(result.seconds, 3), resumed_from=result.resumed_from)
-    return made
+    about = {"stage": stage, "end_of_sequence": end, "context": loaded.context}
+    return write_record(run, result, tokens=tokens, parameters=shape.parameters, about=about)
 
 
 def _write_splits(run: Run, records: Sequence[Conversation | Preference], holdout: float, seed: int) -> None:

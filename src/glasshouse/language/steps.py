@@ -18,7 +18,7 @@ from glasshouse.language.pretraining_run import KEEP_ALL, PretrainingRun
 from glasshouse.nn.configuration import TransformerConfig
 from glasshouse.store import environment
 from glasshouse.store.configuration import ConfigurationError
-from glasshouse.store.files import hash_file
+from glasshouse.store.files import hash_file, read_json
 from glasshouse.store.step import Run, step
 from glasshouse.training.checkpoint import Checkpoint
 from glasshouse.training.configuration import Training
@@ -96,32 +96,48 @@ def write_model(
     files = [made.shards.file(f"tokenizer/{name}") for name in ("tokenizer.json", "tokenizer_config.json")]
     checkpoint = Checkpoint.at(result.checkpoint)
     export_checkpoint(checkpoint, made.model, run.output, end=made.end, begin=made.end, tokenizer_files=files)
-    outcome = {
-        "steps": result.step,
-        "tokens": result.examples * context,
-        "loss": result.loss,
-        "parameters": made.model.parameters,
-        "weights_hash": result.weights_hash,
-        "processes": ParallelPlan.current().processes,
-    }
-    identity = json.loads((home / "run.json").read_text(encoding="utf-8"))
-    document = {"end_of_sequence": made.end, "context": context, "identity": identity, "outcome": outcome}
-    document |= {"run": made.settings, **(more or {})}
-    (run.output / TRAINING).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.copyfile(result.metrics, run.output / "metrics.jsonl")
+    artifact = write_record(
+        run,
+        result,
+        tokens=result.examples * context,
+        parameters=made.model.parameters,
+        about={"end_of_sequence": made.end, "context": context, "run": made.settings, **(more or {})},
+    )
     shutil.copyfile(result.receipts, run.output / RECEIPTS)
     if keep_checkpoints:
         for scheduled in read_receipts(result.receipts):
             name = f"{CHECKPOINTS}/step-{scheduled.step:08d}"
             shutil.copytree(home / name, run.output / name)
-    artifact = LanguageModel(run.output)
-    shutil.copyfile(home / "timings.jsonl", artifact.record / "timings.jsonl")
     run.measure(
         seconds=round(result.seconds, 3),
         tokens_per_second=_speed(result, artifact),
         compiled=result.compiled,
         resumed_from=result.resumed_from,
     )
+    return artifact
+
+
+def write_record(
+    run: Run, result: TrainingResult, *, tokens: int, parameters: int, about: Mapping[str, Any]
+) -> LanguageModel:
+    """How the model in `run.output` was trained by the run in `run.scratch / "run"`: `training.json`, metrics, timings.
+
+    `about` goes into `training.json` beside the run's identity and outcome.
+    """
+    home = run.scratch / "run"
+    outcome = {
+        "steps": result.step,
+        "tokens": tokens,
+        "loss": result.loss,
+        "parameters": parameters,
+        "weights_hash": result.weights_hash,
+        "processes": ParallelPlan.current().processes,
+    }
+    document = {"identity": read_json(home / "run.json"), "outcome": outcome, **about}
+    (run.output / TRAINING).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.copyfile(result.metrics, run.output / "metrics.jsonl")
+    artifact = LanguageModel(run.output)
+    shutil.copyfile(home / "timings.jsonl", artifact.record / "timings.jsonl")
     return artifact
 
 
