@@ -10,7 +10,8 @@ from glasshouse.cli import cli
 from glasshouse.data.steps import tokenize, train_tokenizer
 from glasshouse.evaluation.adaptation import Recall, format_accuracy, kl_to, preference_accuracy
 from glasshouse.evaluation.steps import evaluate
-from glasshouse.language.adaptation import conversations, finetune, prefer, preferences
+from glasshouse.language import letters
+from glasshouse.language.adaptation import Conversations, conversations, finetune, prefer, preferences
 from glasshouse.language.adapters import Lora
 from glasshouse.language.chat import Message
 from glasshouse.language.dpo import PreferenceTuning
@@ -171,3 +172,13 @@ def test_files_are_read_into_artifacts_with_what_was_put_aside(made, tmp_path):
     (tmp_path / "c.jsonl").write_text("{ bad\n")
     with pytest.raises(ConfigurationError, match="nothing to learn from"):
         made.run(conversations(str(tmp_path / "c.jsonl")))
+
+
+def test_a_damaged_row_of_an_artifact_is_not_passed_over(tmp_path):
+    rows = [conversation.row() for conversation in letters.conversations(2)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [item.row() for item in Conversations(tmp_path).train] == rows
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(StoreError, match=r"is damaged: train.jsonl, line 2: not a JSON value"):
+        _ = Conversations(tmp_path).train

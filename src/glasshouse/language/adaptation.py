@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -36,6 +36,7 @@ from glasshouse.nn.huggingface import save_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.configuration import ConfigurationError, named_seed
+from glasshouse.store.files import StoreError
 from glasshouse.store.panels import Numbers, Panel, Table
 from glasshouse.store.step import Run, step
 from glasshouse.training.checkpoint import Checkpoint
@@ -43,6 +44,7 @@ from glasshouse.training.parallel import ParallelPlan
 from glasshouse.training.trainer import TrainingResult
 
 TRAIN, HOLDOUT, QUARANTINE = "train.jsonl", "holdout.jsonl", "quarantine.jsonl"
+R = TypeVar("R", bound=Record)
 
 
 class Conversations(Artifact):
@@ -51,12 +53,12 @@ class Conversations(Artifact):
     @property
     def train(self) -> list[Conversation]:
         """To learn from."""
-        return list(read_conversations(self.file(TRAIN), Quarantine()))
+        return _split(self, TRAIN, read_conversations)
 
     @property
     def holdout(self) -> list[Conversation]:
         """Held out by the hash of the prompt."""
-        return list(read_conversations(self.file(HOLDOUT), Quarantine())) if _filled(self, HOLDOUT) else []
+        return _split(self, HOLDOUT, read_conversations)
 
     def panels(self) -> list[Panel]:
         """How many, and what was put aside."""
@@ -69,12 +71,12 @@ class Preferences(Artifact):
     @property
     def train(self) -> list[Preference]:
         """To learn from."""
-        return list(read_preferences(self.file(TRAIN), Quarantine()))
+        return _split(self, TRAIN, read_preferences)
 
     @property
     def holdout(self) -> list[Preference]:
         """Held out by the hash of the prompt."""
-        return list(read_preferences(self.file(HOLDOUT), Quarantine())) if _filled(self, HOLDOUT) else []
+        return _split(self, HOLDOUT, read_preferences)
 
     def panels(self) -> list[Panel]:
         """How many, and what was put aside."""
@@ -82,7 +84,7 @@ class Preferences(Artifact):
 
 
 def _fingerprint(paths: str | Sequence[str], **_: Any) -> list[list[str | int]]:
-    return [list(entry) for entry in fingerprint_files([paths] if isinstance(paths, str) else list(paths))]
+    return [list(entry) for entry in fingerprint_files(_listed(paths))]
 
 
 @step(observe=_fingerprint)
@@ -91,9 +93,8 @@ def conversations(
 ) -> Conversations:
     """Read conversations from JSON Lines or Parquet; bad rows go to quarantine."""
     with Quarantine(run.output / QUARANTINE) as quarantine:
-        found = read_conversations(_listed(paths), quarantine, role_markers=role_markers)
-        _write_splits(run, list(found), holdout, seed)
-    _measure_reading(run, quarantine)
+        found = list(read_conversations(_listed(paths), quarantine, role_markers=role_markers))
+    _write_rows(run, found, quarantine, holdout, seed)
     return Conversations(run.output)
 
 
@@ -103,9 +104,8 @@ def preferences(
 ) -> Preferences:
     """Read preferences from JSON Lines or Parquet; bad rows go to quarantine."""
     with Quarantine(run.output / QUARANTINE) as quarantine:
-        found = read_preferences(_listed(paths), quarantine, role_markers=role_markers)
-        _write_splits(run, list(found), holdout, seed)
-    _measure_reading(run, quarantine)
+        found = list(read_preferences(_listed(paths), quarantine, role_markers=role_markers))
+    _write_rows(run, found, quarantine, holdout, seed)
     return Preferences(run.output)
 
 
@@ -117,8 +117,7 @@ def finetune(
 
     Several processes train together, as in `pretrain`.
     """
-    loaded, chat = _open(model, settings, device)
-    learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
+    loaded, learner, chat = _open(model, settings, device)
     with run.bar("fine-tuning", None) as bar:
         result, rows = finetune_on_conversations(
             learner, data.train, chat, settings, run.scratch / "run", validation=_held_out(data, settings), progress=bar
@@ -136,8 +135,7 @@ def prefer(
 
     Several processes train together; each finds the reference's log-probabilities of all pairs by itself.
     """
-    loaded, chat = _open(model, settings, device)
-    learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
+    loaded, learner, chat = _open(model, settings, device)
     with run.bar("tuning on preferences", None) as bar:
         result, rows = prefer_pairs(
             learner, data.train, chat, settings, run.scratch / "run", validation=_held_out(data, settings), progress=bar
@@ -152,11 +150,13 @@ def _held_out(data: Any, settings: Adaptation) -> Any:
     return data.holdout if settings.validate_every is not None else ()
 
 
-def _open(model: LanguageModel, settings: Adaptation, device: str) -> tuple[LoadedModel, Chat]:
+def _open(model: LanguageModel, settings: Adaptation, device: str) -> tuple[LoadedModel, torch.nn.Module, Chat]:
+    """The model, what learns of it (itself, or adapters around it), and its chat form."""
     if settings.lora is not None and not ParallelPlan.current().whole:
         raise ConfigurationError("adapters are small and stay whole: leave shard and tensor out for lora, or lora out")
     loaded = model.load(device)
-    return loaded, Chat(loaded.tokenizer, loaded.end_of_sequence)
+    learner = add_adapters(loaded.transformer, settings.lora) if settings.lora else loaded.transformer
+    return loaded, learner, Chat(loaded.tokenizer, loaded.end_of_sequence)
 
 
 def _finish(
@@ -189,7 +189,10 @@ def _finish(
     return write_record(run, result, tokens=tokens, parameters=shape.parameters, about=about)
 
 
-def _write_splits(run: Run, records: Sequence[Conversation | Preference], holdout: float, seed: int) -> None:
+def _write_rows(
+    run: Run, records: Sequence[Conversation | Preference], quarantine: Quarantine, holdout: float, seed: int
+) -> None:
+    """Rows that were read in two splits, and what became of the others."""
     if not 0 <= holdout < 1:
         raise ConfigurationError(f"holdout got {holdout}: it should be at least 0 and below 1")
     splits: dict[str, list[Record]] = {TRAIN: [], HOLDOUT: []}
@@ -200,10 +203,7 @@ def _write_splits(run: Run, records: Sequence[Conversation | Preference], holdou
         raise ConfigurationError(
             f"there is nothing to learn from: {len(records)} rows were read, none is left to train"
         )
-    run.measure(**{Path(name).stem: write_rows(rows, run.output / name) for name, rows in splits.items()})
-
-
-def _measure_reading(run: Run, quarantine: Quarantine) -> None:
+    write_splits(run, splits[TRAIN], splits[HOLDOUT])
     run.measure(
         seen=quarantine.rows_seen,
         quarantined=quarantine.rows_quarantined,
@@ -212,12 +212,23 @@ def _measure_reading(run: Run, quarantine: Quarantine) -> None:
     )
 
 
+def write_splits(run: Run, train: Iterable[Record], holdout: Iterable[Record]) -> None:
+    """Rows to learn from and rows held out as JSON Lines, counted."""
+    run.measure(train=write_rows(train, run.output / TRAIN), holdout=write_rows(holdout, run.output / HOLDOUT))
+
+
+def _split(artifact: Artifact, name: str, read: Callable[[Path, Quarantine], Iterator[R]]) -> list[R]:
+    """The rows of a split. Raises `StoreError` where one cannot be read, which was written here and is damaged."""
+    path, quarantine = artifact.file(name), Quarantine()
+    found = list(read(path, quarantine)) if path.stat().st_size else []
+    if quarantine.records:
+        damage = quarantine.records[0]
+        raise StoreError(f"{artifact} is damaged: {name}, line {damage['line']}: {damage['message']}")
+    return found
+
+
 def _listed(paths: str | Sequence[str]) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)
-
-
-def _filled(artifact: Artifact, name: str) -> bool:
-    return artifact.file(name).stat().st_size > 0
 
 
 def _reading_panels(artifact: Artifact, title: str) -> list[Panel]:

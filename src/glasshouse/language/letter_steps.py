@@ -6,8 +6,7 @@ from glasshouse.data.document import Document, Origin, batches
 from glasshouse.data.steps import Documents
 from glasshouse.data.writing import write_documents
 from glasshouse.language import letters
-from glasshouse.language.adaptation import HOLDOUT, TRAIN, Conversations, Preferences
-from glasshouse.language.conversations import write_rows
+from glasshouse.language.adaptation import Conversations, Preferences, write_splits
 from glasshouse.store.step import Run, step
 
 
@@ -29,10 +28,7 @@ def letter_conversations(
 ) -> Conversations:
     """Instructions with answers. `shuffled` gives each the answer of another: a control."""
     made = letters.conversations(train, seed=seed, shuffled=shuffled)
-    run.measure(
-        train=write_rows(made, run.output / TRAIN),
-        holdout=write_rows(letters.conversations(holdout, split="holdout"), run.output / HOLDOUT),
-    )
+    write_splits(run, made, letters.conversations(holdout, split="holdout"))
     return Conversations(run.output)
 
 
@@ -42,8 +38,5 @@ def letter_preferences(
 ) -> Preferences:
     """Pairs of answers under the hidden rule. `random_labels` leaves the rule out of the training pairs: a control."""
     made = letters.preferences(train, seed=seed, random_labels=random_labels)
-    run.measure(
-        train=write_rows(made, run.output / TRAIN),
-        holdout=write_rows(letters.preferences(holdout, split="holdout"), run.output / HOLDOUT),
-    )
+    write_splits(run, made, letters.preferences(holdout, split="holdout"))
     return Preferences(run.output)
