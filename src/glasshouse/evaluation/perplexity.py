@@ -32,9 +32,9 @@ from glasshouse.evaluation.held_out import (
     texts_of_shards,
     trained_on,
 )
+from glasshouse.evaluation.intervals import Floats, Interval, bootstrap
 from glasshouse.evaluation.ngram import NGram
 from glasshouse.nn.threads import one_thread
-from glasshouse.store.configuration import named_seed
 from glasshouse.store.panels import Bars, Panel, Table
 from glasshouse.store.progress import Bar
 
@@ -100,15 +100,9 @@ def bits_per_byte(nats: npt.ArrayLike, size: npt.ArrayLike) -> float:
     return float(np.sum(nats) / (math.log(2) * np.sum(size)))
 
 
-def bootstrap_interval(
-    nats: npt.NDArray[np.float64], size: npt.NDArray[np.float64], seed: int, draws: int = 500
-) -> tuple[float, float]:
+def bootstrap_interval(nats: Floats, size: Floats, seed: int) -> Interval:
     """95 % percentile interval of bits per byte over resampled documents."""
-    generator = np.random.default_rng(named_seed(seed, "bootstrap"))
-    chosen = generator.integers(0, len(nats), size=(draws, len(nats)))
-    values = nats[chosen].sum(axis=1) / (math.log(2) * size[chosen].sum(axis=1))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return bootstrap(lambda chosen: bits_per_byte(nats[chosen], size[chosen]), len(nats), seed)
 
 
 @dataclasses.dataclass(frozen=True)
