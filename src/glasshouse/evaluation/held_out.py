@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from glasshouse.data.contamination.evaluation_sets import EvaluationItem, EvaluationSet, EvaluationSetError
 from glasshouse.data.contamination.paragraphs import ParagraphIndex, ParagraphRule
-from glasshouse.data.document import Document, Origin, strings, to_batch
+from glasshouse.data.document import Document, Origin, batches, strings
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.reading import UNKNOWN_SOURCE, fingerprint_files, read_documents
 from glasshouse.evaluation.likelihood import encoder
@@ -174,14 +174,9 @@ def trained_on(texts: Sequence[str], training: Iterable[pa.RecordBatch], rule: P
     return {int(str(item)) for batch in training for item in index.scan(batch).column("item").to_pylist()}
 
 
-def texts_of_shards(shards: TokenShards, tokenizer: Any, batch: int = 512) -> Iterator[pa.RecordBatch]:
+def texts_of_shards(shards: TokenShards, tokenizer: Any) -> Iterator[pa.RecordBatch]:
     """The documents of token shards, decoded."""
-    rows: list[Document] = []
-    for number, (tokens, source) in enumerate(documents_of(shards)):
-        text = tokenizer.decode(tokens.tolist(), skip_special_tokens=False)
-        rows.append(Document(str(number), text, source, Origin("", 0, 0)))
-        if len(rows) == batch:
-            yield to_batch(rows)
-            rows = []
-    if rows:
-        yield to_batch(rows)
+    texts = (
+        (tokenizer.decode(ids.tolist(), skip_special_tokens=False), source) for ids, source in documents_of(shards)
+    )
+    return batches(Document(str(n), text, source, Origin("", 0, 0)) for n, (text, source) in enumerate(texts))

@@ -24,18 +24,12 @@ from glasshouse.store.panels import Numbers, Panel, Table
 from glasshouse.store.step import Run, step
 
 PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
-    "CarbonTable": CarbonTable.panels,
-    "Comparison": Comparison.panels,
-    "CuratedCorpus": CuratedCorpus.panels,
-    "KnownEntropy": KnownEntropy.panels,
-    "Perplexity": Perplexity.panels,
-    "Generations": Generations.panels,
-    "FormatAccuracy": FormatAccuracy.panels,
-    "KullbackLeibler": KullbackLeibler.panels,
-    "PreferenceAccuracy": PreferenceAccuracy.panels,
-    "Recall": Recall.panels,
-    "RankClassification": RankClassification.panels,
-}
+    kind.__name__: kind.panels
+    for kind in (
+        CarbonTable, Comparison, CuratedCorpus, FormatAccuracy, Generations, KnownEntropy, KullbackLeibler, Perplexity,
+        PreferenceAccuracy, RankClassification, Recall,
+    )
+}  # fmt: skip
 
 
 class Evaluation(Artifact):
