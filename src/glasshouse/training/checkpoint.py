@@ -27,7 +27,7 @@ from torch.distributed.tensor import DTensor
 from glasshouse.store.files import synchronise
 from glasshouse.training.configuration import FREE_TO_CHANGE
 from glasshouse.training.messages import Channel
-from glasshouse.training.shards import CheckpointError, Part, StoredTensors, owned, part_of, whole, write_parts
+from glasshouse.training.shards import CheckpointError, Part, StoredTensors, owned, part_of, tensors_hash, write_parts
 
 __all__ = ["Checkpoint", "CheckpointError", "ResumeRefusedError"]
 
@@ -66,16 +66,8 @@ def weights_hash(*modules: nn.Module) -> str:
 
     The same for a module that is spread over processes, where it is a call of all of them.
     """
-    digest = hashlib.sha256()
-    for index, module in enumerate(modules):
-        for name, tensor in sorted(_tensors(module).items()):
-            digest.update(f"{index}.{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(_bytes(whole(tensor)))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    states = ((index, sorted(_tensors(module).items())) for index, module in enumerate(modules))
+    return tensors_hash((f"{index}.{name}", tensor) for index, state in states for name, tensor in state)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -127,12 +119,13 @@ def _read_part(tensor: Tensor, stored: StoredTensors, name: str) -> None:
         values.copy_(stored.read(name, offsets, values.shape))
 
 
-def _optimizer_tensors(
-    optimizers: Iterable[torch.optim.Optimizer], parameters: Mapping[str, nn.Parameter]
+def optimizer_tensors(
+    optimizers: Iterable[torch.optim.Optimizer], parameters: Mapping[str, nn.Parameter], separator: str = _SEPARATOR
 ) -> dict[str, Tensor]:
+    """The optimisers' state by the name of the parameter and its own."""
     names = {id(parameter): name for name, parameter in parameters.items()}
     return {
-        f"{names[id(parameter)]}{_SEPARATOR}{key}": value
+        f"{names[id(parameter)]}{separator}{key}": value
         for optimizer in optimizers
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
@@ -181,7 +174,7 @@ def take_snapshot(
     tensors = {
         "learns": _distinct(_named(learns)),
         "carries": _distinct(_named(carries)),
-        "optimizer": _optimizer_tensors(optimizers, parameters),
+        "optimizer": optimizer_tensors(optimizers, parameters),
     }
     return Snapshot(
         state,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glasshouse.training.objective import Batch
+from glasshouse.training.shards import tensors_hash
 
 
 class DataError(ValueError):
@@ -58,11 +58,7 @@ class TensorRows:
 
     @property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.tensors.items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return tensors_hash(sorted(self.tensors.items()))
 
     def batch(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
         chosen = torch.from_numpy(indices)

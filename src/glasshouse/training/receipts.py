@@ -8,19 +8,18 @@ checkpoint of the first, must arrive at the hashes of the second.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from glasshouse.store.configuration import Config
-from glasshouse.training.checkpoint import weights_hash
+from glasshouse.training.checkpoint import optimizer_tensors, weights_hash
 from glasshouse.training.configuration import Training
 from glasshouse.training.objective import Objective, trainable
+from glasshouse.training.shards import tensors_hash
 from glasshouse.training.sinks import JsonLines
 
 RECEIPTS = "receipts.jsonl"
@@ -83,19 +82,8 @@ def receipt(
 
 def optimizer_hash(objective: Objective, optimizers: Iterable[torch.optim.Optimizer]) -> str:
     """sha256 (hex) over the names, types, shapes and bytes of the optimisers' state, by parameter."""
-    names = {id(parameter): name for name, parameter in trainable(objective).items()}
-    state = {
-        f"{names[id(parameter)]} {key}": value
-        for optimizer in optimizers
-        for parameter, values in optimizer.state.items()
-        for key, value in values.items()
-    }
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        whole: Tensor = getattr(value, "full_tensor", lambda value=value: value)()
-        digest.update(f"{name} {whole.dtype} {tuple(whole.shape)}\n".encode())
-        digest.update(whole.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    state = optimizer_tensors(optimizers, trainable(objective), separator=" ")
+    return tensors_hash(sorted(state.items()))
 
 
 def read_receipts(path: Path) -> list[Receipt]:

@@ -9,6 +9,7 @@ records no hashes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -73,6 +74,15 @@ def put(target: Tensor, values: Tensor) -> None:
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be spread; for one that is, all processes make this call."""
     return tensor.full_tensor().detach() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def tensors_hash(named: Iterable[tuple[str, Tensor]]) -> str:
+    """sha256 (hex) over names, types, shapes and bytes, in order; for spread tensors a call of all processes."""
+    digest = hashlib.sha256()
+    for name, tensor in named:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(whole(tensor).cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def write_parts(parts: Mapping[str, Part], path: Path, *, spread: bool) -> None:
