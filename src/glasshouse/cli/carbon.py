@@ -29,6 +29,7 @@ def carbon(
     REFERENCE: an id, a pin or a recipe's name. Without --intensity or --grid all grids of the table are shown; what
     it was on yours, only you can say.
     """
+    from glasshouse.publishing.evaluations import bits_saved
     from glasshouse.store.carbon import GRIDS, PUE, Grid, account, grid_named
 
     places = [grid_named(name) for name in grids]
@@ -37,17 +38,11 @@ def carbon(
     store = open_store(location)
     found = account(store, reference)
     cells = [(pue, grid, found.kilograms(pue, grid.intensity)) for pue in pues or (PUE,) for grid in places]
-    points = _points(store, reference)
+    points = bits_saved(store, reference)
     if as_json:
         click.echo(json.dumps(_document(found, cells, points), indent=2, ensure_ascii=False))
         return
     _print(found, cells, points)
-
-
-def _points(store: Any, reference: str) -> list[Any]:
-    from glasshouse.publishing.evaluations import bits_saved
-
-    return bits_saved(store, reference)
 
 
 def _document(found: Account, cells: list[tuple[float, Grid, float]], points: list[Any]) -> dict[str, Any]:

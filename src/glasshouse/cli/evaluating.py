@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glasshouse.cli.models import open_model
-from glasshouse.cli.options import READS
+from glasshouse.cli.options import READS, reporting
 
 if TYPE_CHECKING:
     from glasshouse.evaluation.tasks import TaskSource
@@ -102,12 +102,8 @@ def sources(names: tuple[str, ...], limit: int | None, seed: int) -> list[TaskSo
 
 def outcomes(location: str, name: str, device: str, measures: list[Any]) -> list[dict[str, Any]]:
     """What every measure finds of a model, with bars."""
-    from rich.console import Console
-
-    from glasshouse.console import ConsoleReporter
-
     opened = opened_model(location, name, device)
-    with ConsoleReporter(Console(stderr=True)) as reporter:
+    with reporting() as reporter:
         return [{"measure": type(item).__name__, **item.measure(opened, reporter.bar)} for item in measures]
 
 

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from glasshouse.data.executor import Executor
+    from glasshouse.store.progress import Reporter
     from glasshouse.store.store import Store
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -68,6 +69,17 @@ def executor_of(workers: int | None, on_ray: bool, ray_address: str | None) -> I
             yield cluster
     else:
         yield Threads(count)
+
+
+@contextmanager
+def reporting() -> Iterator[Reporter]:
+    """Progress bars on standard error's terminal, none elsewhere."""
+    from rich.console import Console
+
+    from glasshouse.console import ConsoleReporter
+
+    with ConsoleReporter(Console(stderr=True)) as reporter:
+        yield reporter
 
 
 def printable(text: str) -> str:

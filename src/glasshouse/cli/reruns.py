@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from glasshouse.cli.models import open_model
-from glasshouse.cli.options import READS, open_store
-
-if TYPE_CHECKING:
-    from glasshouse.store.progress import Reporter
+from glasshouse.cli.options import READS, open_store, reporting
 
 
 @click.command()
@@ -106,14 +101,3 @@ def remember(store: Any, made: Any, original: Any, documents: tuple[str, ...]) -
     arguments = {"model": original.id, "without": list(documents)}
     run = {"artifact": made.path.name, "arguments": arguments}
     store.record_run("retrain", run | {"started": used["started"], "wall_seconds": used["wall_seconds"]})
-
-
-@contextmanager
-def reporting() -> Iterator[Reporter]:
-    """Progress bars on standard error's terminal, none elsewhere."""
-    from rich.console import Console
-
-    from glasshouse.console import ConsoleReporter
-
-    with ConsoleReporter(Console(stderr=True)) as reporter:
-        yield reporter
