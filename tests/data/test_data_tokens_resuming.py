@@ -174,6 +174,14 @@ def test_a_file_in_pieces_gives_the_same_tokens(home, once, tmp_path):
     assert digests(tmp_path / "tokens") == digests(once / "tokens")
 
 
+def test_shards_and_paths_together_are_refused(home, index, tmp_path):
+    both = [*plan_inputs([home / "in" / "0.jsonl"]), home / "in" / "1.jsonl"]
+    with pytest.raises(TypeError, match="not both: 1 of 2 are shards"):
+        tokenize_files(both, tmp_path / "tokens", SETTINGS)
+    with pytest.raises(TypeError, match="not both: 1 of 2 are shards"):
+        decontaminate(both, index, tmp_path / "clean")
+
+
 def test_ray_gives_the_same_bytes_and_takes_over_from_threads(home, index, once, tmp_path, monkeypatch):
     pytest.importorskip("ray")
     stop_at(monkeypatch, 3)

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +25,7 @@ from glasshouse.data.document import DOCUMENT, strings, text_size
 from glasshouse.data.executor import Executor, Threads, map_shards, share_of
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, is_new_or_unfinished, run_resumable, work_key
-from glasshouse.data.sources.inputs import InputShard, plan_inputs
+from glasshouse.data.sources.inputs import InputShard, shards_from
 from glasshouse.data.writing import disk_errors_named, parquet_options
 from glasshouse.store.configuration import canonical
 from glasshouse.store.source_code import code_fingerprint
@@ -69,9 +69,7 @@ def decontaminate(
     settings, executor = settings or Decontamination(), executor or Threads()
     home = Path(directory).resolve()
     work = home / WORK
-    shards = [entry for entry in inputs if isinstance(entry, InputShard)] or plan_inputs(
-        cast("Sequence[str | Path]", inputs)
-    )
+    shards = shards_from(inputs)
     with claimed(home, work, [shard.path for shard in shards]):
         if not is_new_or_unfinished(home, work, _RESULTS, [SCANNED]):
             raise NotEmptyError(

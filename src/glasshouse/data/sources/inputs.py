@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import pyarrow as pa
@@ -128,6 +128,14 @@ def _reader(form: str) -> Any:
     else:
         from glasshouse.data.sources.code_trees import read_code_tree as reader
     return reader
+
+
+def shards_from(inputs: Sequence[str | Path] | Sequence[InputShard]) -> list[InputShard]:
+    """Shards that were planned as they are, or those of paths. Raises as `plan_inputs`, and `TypeError` for both."""
+    planned = [entry for entry in inputs if isinstance(entry, InputShard)]
+    if planned and len(planned) < len(inputs):
+        raise TypeError(f"give paths or planned shards, not both: {len(planned)} of {len(inputs)} are shards")
+    return planned or plan_inputs(cast("Sequence[str | Path]", inputs))
 
 
 def plan_inputs(

@@ -15,7 +15,7 @@ from pydantic import Field
 from glasshouse.data.executor import Executor, Threads, share_of
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.resumption import claimed, is_new_or_unfinished, run_resumable, work_key
-from glasshouse.data.sources.inputs import InputShard, plan_inputs
+from glasshouse.data.sources.inputs import InputShard, shards_from
 from glasshouse.data.tokens.encoder import Encoder, encoder_of
 from glasshouse.data.tokens.encoding import QUARANTINE, Encode, EncodeFile, read_encoded
 from glasshouse.data.tokens.fertility import Counts, add_counts, fertility_of
@@ -106,9 +106,7 @@ def tokenize_files(
     home, executor = Path(directory).resolve(), executor or Threads(workers)
     work = home / WORK
     given = None if settings.tokenizer in (TRAIN, TRAIN_SENTENCEPIECE) else _given(settings.tokenizer)
-    shards = [entry for entry in inputs if isinstance(entry, InputShard)] or plan_inputs(
-        cast("Sequence[str | Path]", inputs)
-    )
+    shards = shards_from(inputs)
     with claimed(home, work, [shard.path for shard in shards]):
         if not is_new_or_unfinished(home, work, _RESULTS, _PARTS):
             raise ShardError(
