@@ -217,6 +217,11 @@ def test_every_wrong_tensor_is_named(tmp_path):
         from_names(names, config, "olmo")
     for part in ("missing lm_head.weight", "unknown model.extra (2,)", "model.embed_tokens.weight has shape (7, 96)"):
         assert part in str(error.value)
+    save_file(names, tmp_path / "model.safetensors")
+    with pytest.raises(ConversionError) as lazily:
+        OurTensors(WeightFiles(tmp_path), config, "olmo")
+    problems = [set(str(found.value).partition(": ")[2].split("; ")) for found in (lazily, error)]
+    assert problems[0] == problems[1]
 
 
 def test_a_tied_head_must_equal_its_embedding(tmp_path):
@@ -227,6 +232,7 @@ def test_a_tied_head_must_equal_its_embedding(tmp_path):
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
     save_file(tensors, tmp_path / "m" / "model.safetensors")
     load_huggingface(tmp_path / "m")
+    OurTensors(WeightFiles(tmp_path / "m"), config, "olmo")
     save_file(tensors | {"lm_head.weight": torch.zeros(199, 96)}, tmp_path / "m" / "model.safetensors")
     with pytest.raises(ConversionError, match="differs"):
         load_huggingface(tmp_path / "m")

@@ -93,6 +93,8 @@ class OurTensors:
             for name, shape in expected.items()
             if name in present and files.shape(name) != shape
         ]
+        known = dict(family_names(config.but(tied=False), family))  # a tied head may be there as a copy
+        problems += [f"unknown {name} {files.shape(name)}" for name in files.names if name not in known]
         if problems:
             raise ConversionError(f"{files.folder} does not fit its configuration ({family}): {'; '.join(problems)}")
 
