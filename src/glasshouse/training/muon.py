@@ -38,8 +38,8 @@ class Muon(torch.optim.Muon):
         direction = gradient.lerp(average, group["momentum"]) if group["nesterov"] else average
         change = _change(whole(direction), group)
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        offsets, local = part_of(parameter)
-        local += change[tuple(slice(start, start + size) for start, size in zip(offsets, local.shape, strict=True))]
+        part = part_of(parameter)
+        part.values.add_(change[part.box])
 
 
 def _change(direction: Tensor, group: dict[str, Any]) -> Tensor:

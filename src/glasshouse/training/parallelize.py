@@ -125,13 +125,13 @@ def _broadcast(modules: Iterable[nn.Module], plan: ParallelPlan) -> None:
 
 
 def _split(component: nn.Module, mesh: DeviceMesh, name: str) -> None:
-    owners = [(path, module) for path, module in component.named_modules() if hasattr(module, "split_over")]
+    owners: list[Any] = [module for module in component.modules() if hasattr(module, "split_over")]
     if not owners:
         raise ConfigurationError(
             f"Parallelism.tensor is {mesh.size()}, but {name} ({type(component).__name__}) does not say how its "
             "matrices are split (`split_over`); use shard"
         )
-    for _, owner in owners:
+    for owner in owners:
         styles = {path: _style(style) for path, style in owner.split_over(mesh.size()).items()}
         parallelize_module(owner, mesh, styles, src_data_rank=None)
 

@@ -36,6 +36,11 @@ class Part(NamedTuple):
     offsets: tuple[int, ...]
     values: Tensor
 
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """Where it lies in the whole tensor."""
+        return tuple(slice(start, start + size) for start, size in zip(self.offsets, self.values.shape, strict=True))
+
 
 def part_of(tensor: Tensor) -> Part:
     """The part of a tensor that this process holds; the whole of one that is not spread."""
@@ -66,9 +71,8 @@ def owned(tensor: Tensor, place: Mapping[str, int]) -> bool:
 
 def put(target: Tensor, values: Tensor) -> None:
     """Copy a whole tensor into one that may be spread; every process copies its own part."""
-    offsets, local = part_of(target)
-    box = tuple(slice(start, start + size) for start, size in zip(offsets, local.shape, strict=True))
-    local.copy_(values[box])
+    part = part_of(target)
+    part.values.copy_(values[part.box])
 
 
 def whole(tensor: Tensor) -> Tensor:
