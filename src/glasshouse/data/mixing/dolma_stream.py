@@ -6,7 +6,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from glasshouse.data.mixing.checking import ANY, UnreachableRuleError, check
 from glasshouse.data.mixing.dolma_filters import DolmaFilterError, from_jq, from_jsonpath, spans_column
@@ -29,6 +29,8 @@ class DolmaImportError(MixtureError):
 
 
 class StreamImport:
+    """Reads a stream as an entry of the file has it; what is to be said of its rules is in `findings`."""
+
     def __init__(self, entry: dict[str, Any], fix: bool) -> None:
         self.entry, self.fix = entry, fix
         self.name = str(entry.get("name") or "stream")
@@ -191,8 +193,10 @@ class StreamImport:
 
 def _whole(atom: Expression) -> bool:
     """Whether a number is compared with a whole one so that it matters whether they are equal."""
-    numeric = isinstance(atom, Comparison) and isinstance(atom.right.value, float) and atom.operator not in ("<", ">")
-    return numeric and cast("float", atom.right.value).is_integer()  # type: ignore[union-attr]
+    if not isinstance(atom, Comparison) or atom.operator in ("<", ">"):
+        return False
+    value = atom.right.value
+    return isinstance(value, float) and value.is_integer()
 
 
 def _documents(paths: list[str]) -> tuple[tuple[str, ...], float]:
