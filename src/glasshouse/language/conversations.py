@@ -192,8 +192,6 @@ def _rows(shard: InputShard, quarantine: Quarantine) -> Iterator[tuple[int, Any,
         with fsspec.open(shard.path, "rb") as raw:
             yield from (_parquet if shard.form == "parquet" else _json_lines)(shard, raw, quarantine)
     except (OSError, ValueError) as error:
-        if isinstance(error, ChatError):
-            raise
         quarantine.saw()
         quarantine.add("unreadable_file", f"{type(error).__name__}: {error}", file=shard.path)
 
@@ -229,8 +227,6 @@ def _parquet(shard: InputShard, raw: IO[bytes], quarantine: Quarantine) -> Itera
 def _messages(value: Any) -> tuple[Message, ...]:
     try:
         return parse_messages(value)
-    except RowError:
-        raise
     except ChatError as error:
         raise RowError("bad_messages", str(error)) from None
 

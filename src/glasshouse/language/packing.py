@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -118,14 +118,7 @@ class ConversationRows:
         return [self.names[number] for index in indices.tolist() for number in self.packed[index]]
 
 
-def pack(
-    conversations: Sequence[Conversation],
-    chat: Chat,
-    context: int,
-    *,
-    packed: bool = True,
-    advance: Callable[[int], object] = lambda _: None,
-) -> ConversationRows:
+def pack(conversations: Sequence[Conversation], chat: Chat, context: int, *, packed: bool = True) -> ConversationRows:
     """Encode conversations and put them into rows; with `packed=False` each has a row of its own.
 
     What is longer than the context is cut at its end and counted; what then has nothing to learn is left out and named.
@@ -135,7 +128,6 @@ def pack(
     for conversation in conversations:
         encoded = chat.encode(conversation.messages, learn_from=conversation.learn_from)
         found = example(encoded, context)
-        advance(1)
         if not found.learnt:
             left_out.append(conversation.name)
             continue
