@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from glasshouse.data.sources.inputs import InputShard
 
 PATHS = click.argument("paths", nargs=-1, required=True)
-OUT = click.option("--out", required=True, type=click.Path(file_okay=False), help="A new directory to write into.")
+OUT = click.option("--out", required=True, type=click.Path(file_okay=False), help="A new or empty directory.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+SHARD_BYTES = click.option("--shard-bytes", type=click.IntRange(min=1), metavar="N",
+                           help="Cut files that can be cut into shards of about this size.")  # fmt: skip
 
 
 def how_to_read(command: Any) -> Any:
@@ -33,8 +35,7 @@ def how_to_read(command: Any) -> Any:
         click.option("--source", default="unknown", show_default=True, help="Of documents that do not say theirs."),
         click.option("--extractor", default="resiliparse", show_default=True,
                      type=click.Choice(["resiliparse", "trafilatura"]), help="Web archives: what finds the main text."),
-        click.option("--shard-bytes", type=click.IntRange(min=1), metavar="N",
-                     help="Cut files that can be cut into shards of about this size."),
+        SHARD_BYTES,
     ):  # fmt: skip
         command = option(command)
     return command

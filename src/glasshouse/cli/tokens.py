@@ -6,21 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.corpus import refuse_inside, shown
+from glasshouse.cli.corpus import OUT, PATHS, SHARD_BYTES, refuse_inside, shown
 from glasshouse.cli.options import READS, executor_of, existing_path, names_files, on_workers, printable, printable_json
 
 if TYPE_CHECKING:
     from glasshouse.data.sources.inputs import InputShard
 
-OUT = click.option("--out", required=True, metavar="DIR", type=click.Path(file_okay=False),
-                   help="A new or empty directory.")  # fmt: skip
-SHARD_BYTES = click.option("--shard-bytes", type=click.IntRange(min=1), metavar="N",
-                           help="Work on files that can be cut in pieces of about this size.")  # fmt: skip
 LAYOUTS = ("glasshouse", "olmo", "megatron", "nanogpt")
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True)
+@PATHS
 @click.option("--tokenizer", required=True, metavar="FILE|train|train-sentencepiece",
               help="A tokenizer.json (or its folder), a SentencePiece .model, or train one here.")  # fmt: skip
 @click.option("--vocabulary", default=32_768, show_default=True, help="Tokens of a tokenizer that is trained.")
@@ -68,7 +64,7 @@ def tokenize(
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True)
+@PATHS
 @click.option("--against", multiple=True, required=True, metavar="[NAME=]FILE",
               help="An evaluation set (JSON Lines, JSON, Parquet, text), or one saved index; repeatable.")  # fmt: skip
 @OUT
