@@ -16,7 +16,6 @@ receipt by receipt.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -34,6 +33,7 @@ from glasshouse.language.pretraining_run import (
 )
 from glasshouse.language.reexecution import Reexecution, reexecute
 from glasshouse.language.steps import write_model
+from glasshouse.language.trace import close_ones
 from glasshouse.store.execution import execute
 from glasshouse.store.files import StoreError
 from glasshouse.store.progress import Bar, Reporter
@@ -94,10 +94,7 @@ def _first_update(model: LanguageModel, inputs: Sequence[Shards], document: str,
     except KeyError:
         if any(_holds(part, document, context) for part in inputs):
             return "is held out: it was never trained on"
-        ids = [str(name) for name in shards.documents().column("id").to_pylist()]
-        close = difflib.get_close_matches(document, ids, n=3, cutoff=0.5)
-        hint = f"; close ones: {', '.join(close)}" if close else ""
-        raise StoreError(f"no document {document!r} in the data of {model}{hint}") from None
+        raise StoreError(f"no document {document!r} in the data of {model}{close_ones(shards, document)}") from None
     updates = [update for row in rows for update in order.steps_of_row(row, last)]
     return min(updates) if updates else f"was not seen in any of the {last} updates"
 

@@ -108,10 +108,15 @@ class Trace:
         return Sighting(step, epoch, rank, row, tokens, span.document_id, span.source, span.file, place)
 
     def _unknown(self, document: str) -> str:
-        ids = [str(name) for name in self.shards.documents().column("id").to_pylist()]
-        close = difflib.get_close_matches(document, ids, n=3, cutoff=0.5)
-        hint = f"; close ones: {', '.join(close)}" if close else ""
+        hint = close_ones(self.shards, document)
         return f"no document {document!r} in the training split (it may be held out or removed){hint}"
+
+
+def close_ones(shards: TokenShards | JoinedShards, document: str) -> str:
+    """The end of an error about an unknown id: those that are like it, if there are any."""
+    ids = [str(name) for name in shards.documents().column("id").to_pylist()]
+    close = difflib.get_close_matches(document, ids, n=3, cutoff=0.5)
+    return f"; close ones: {', '.join(close)}" if close else ""
 
 
 def trace_of(model: LanguageModel, store: Store) -> Trace:
