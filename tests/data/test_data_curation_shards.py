@@ -31,7 +31,7 @@ from glasshouse.data.signals.measuring import SignalsMismatchError, measure_sign
 from glasshouse.data.signals.signal import SPANS
 from glasshouse.data.signals.signal import count as count_signal
 from glasshouse.data.signals.signal import spans as spans_signal
-from glasshouse.data.sources.inputs import plan_inputs
+from glasshouse.data.sources.inputs import InputShard, plan_inputs
 from glasshouse.store.configuration import Config
 
 WORDS = "the of and that river window market garden letter engine village summer winter doctor teacher season".split()  # noqa: SIM905
@@ -136,7 +136,7 @@ from glasshouse.data.signals.signal import SPANS
 from glasshouse.data.signals.signal import count as count_signal
 from glasshouse.data.signals.signal import spans as spans_signal
 from glasshouse.data.resumption import BusyDirectoryError, OwnInputError
-from glasshouse.data.sources.inputs import plan_inputs
+from glasshouse.data.sources.inputs import InputShard, plan_inputs
 curate(plan_inputs([sys.argv[1]]), Path(sys.argv[2]), executor=Threads(2), progress=lambda size: time.sleep(0.05))
 """
 
@@ -416,3 +416,13 @@ def test_a_saved_filter_that_changed_after_a_kill_is_asked_again(tmp_path, monke
     (tmp_path / "known.bloom").unlink()
     with pytest.raises(CurationError, match=r"looks up in the Bloom filter .*known\.bloom, which is no file"):
         curate(shards, tmp_path / "other", curation)
+
+
+def test_a_shard_that_nobody_planned_is_measured_and_known_again(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"id": str(n), "text": prose(n)}) + "\n" for n in range(3)))
+    shards = [InputShard(path=str(path), size=path.stat().st_size, form="jsonl")]
+    about = measure_signals(shards, tmp_path / "signals", default_families())
+    assert about["documents"] == 3
+    summary = curate(shards, tmp_path / "out", Curation(keep=None), signals=tmp_path / "signals")
+    assert summary.kept.documents == 3

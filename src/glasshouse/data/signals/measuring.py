@@ -98,6 +98,7 @@ def _measure(
                 (folder / "signals.parquet").rename(home / f"signals-{number:05d}.parquet")
     write_roots(home, recorded_roots(shards))
     with disk_errors_named(home / FINGERPRINTS):
+        (home / FINGERPRINTS).parent.mkdir(exist_ok=True)  # no roots are recorded of shards that nobody planned
         (home / FINGERPRINTS).write_bytes(orjson.dumps(_fingerprints(shards)))
     about = _about(chosen, shards, receipts)
     with disk_errors_named(home / ABOUT):
