@@ -235,6 +235,7 @@ def test_rules_per_source_from_a_file(tmp_path, name):
         ("r.yaml", "default: none\nforum: ['word_cuont < 5']", "'word_cuont < 5' of 'r: forum' names an"),
         ("r.toml", "default = 3", "r.toml, default: write a list of rules"),
         ("r.toml", "default = ", "is not TOML"),
+        ("r.toml", f"default = {'[' * 5000}", "is not TOML"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_file_of_rules_is_told_with_its_place(raw, tmp_path, name, written, told):

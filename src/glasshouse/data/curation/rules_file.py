@@ -155,7 +155,7 @@ def _toml(path: Path, text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
 
     try:
         return tomllib.loads(text), {}
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RuleSyntaxError(f"{path} is not TOML: {error}") from None
 
 
