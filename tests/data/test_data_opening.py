@@ -52,6 +52,7 @@ def _summary(text: str) -> Callable[[Path], None]:
         (_summary("5"), "summary.json is damaged"),
         (_summary('{"curation": {"keep": 5}}'), "damaged (curation.keep)"),
         (_summary('{"curation": [1], "kept": 5}'), "damaged (curation, kept)"),
+        (_summary('{"curation": null, "kept": {"documents": "x"}}'), "damaged (kept.documents)"),
     ],
 )
 def test_damage_is_told_by_all_that_look(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,11 +49,11 @@ def _counted(home: CorpusDirectory) -> int | None:
         raise DamagedCorpusError(f"{home.path}/summary.json is damaged ({error}): curate again") from None
     if "curation" not in found:
         return None
-    curation = found["curation"]
     wrong = [name for name in _MAPPINGS if not isinstance(found.get(name) or {}, dict)]
-    if not wrong and not isinstance(curation.get("keep") or {}, dict):
+    if not wrong and not isinstance((found["curation"] or {}).get("keep") or {}, dict):
         wrong = ["curation.keep"]
-    if wrong:
-        raise DamagedCorpusError(f"{home.path}/summary.json is damaged ({', '.join(wrong)}): curate again")
-    counted: Any = found.get(KEPT, {}).get("documents")
-    return None if counted is None else int(counted)
+    counted: object = None if wrong else (found.get(KEPT) or {}).get("documents")
+    if wrong or not isinstance(counted, int | None):
+        where = ", ".join(wrong) or f"{KEPT}.documents"
+        raise DamagedCorpusError(f"{home.path}/summary.json is damaged ({where}): curate again")
+    return counted
