@@ -42,7 +42,7 @@ from glasshouse.language.model import LanguageModel
 from glasshouse.language.published import olmo_training
 from glasshouse.language.steps import pretrain
 from glasshouse.nn.configuration import olmo as transformer
-from glasshouse.recipes.dolma import Part, part_of
+from glasshouse.recipes.dolma import BYTES_PER_TOKEN, Part, part_of
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
 from glasshouse.store.recipe import recipe
 from glasshouse.training.configuration import Training
@@ -52,7 +52,6 @@ End = Literal["a tenth", "a tenth, longer", "zero"]
 SOURCES: tuple[Part, ...] = ("web", "code", "reference")
 LETTERS = 0.6
 """Share of the letters' prose in the text of the chain."""
-BYTES_PER_TOKEN = 3.6
 ANNEALING = 0.05
 """Updates over which the learning rate goes to zero, as a share of those before: the paper's 1000 after 477 thousand
 are 0.2 %, of which little could be seen in a run of some hundred updates."""
@@ -110,7 +109,8 @@ def olmo(
         Of("shuffled answers", control, answers),
         *adapted(tuned, preferred, unpreferred, answers, preferences),
         *(Of(f"dpo/seed {seed}", model, perplexity(shards.holdout)) for seed, model in enumerate(preferred)),
-        *ablations(everything, tokenizer, ablation_tokens, seeds, bool(texts)),
+        # Their sources are those of the installed text.
+        *(() if texts else ablations(everything, tokenizer, ablation_tokens, seeds)),
         CarbonTable(),
         samples("The letters a b c sorted are", "import numpy as np\n\ndef ", tokens=40),
     ]
@@ -176,10 +176,8 @@ def adapted(
     return asked
 
 
-def ablations(everything: Documents, tokenizer: Tokenizer, tokens: int, seeds: int, own_texts: bool) -> list[Measure]:
+def ablations(everything: Documents, tokenizer: Tokenizer, tokens: int, seeds: int) -> list[Measure]:
     """Small models: annealed or not, in bf16 or fp32, and on one source alone; on held-out texts of every source."""
-    if own_texts:  # whose sources are not those of the installed text
-        return []
     rules = {"web": dolma_web_rules, "code": dolma_code_rules, "reference": None}
     sources: dict[str, Documents] = {part: curate(part_of(everything, part), keep=rules[part]) for part in SOURCES}
     aside: dict[str, Part] = {"web": "held out web", "code": "held out code", "reference": "held out reference"}
