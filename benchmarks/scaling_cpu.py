@@ -165,11 +165,11 @@ def minimum(xs: Sequence[float], losses: Sequence[float]) -> tuple[float, float]
 
 def fit(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The minima of all groups and the power laws through them."""
-    groups: dict[tuple[int, int, int], list[dict[str, Any]]] = {}
+    measured: dict[Group, list[dict[str, Any]]] = {}
     for row in found:
-        groups.setdefault((row["depth"], row["tokens"], row["rows"]), []).append(row)
+        measured.setdefault((row["depth"], row["tokens"], row["rows"]), []).append(row)
     best = []
-    for (depth, tokens, rows), members in sorted(groups.items()):
+    for (depth, tokens, rows), members in sorted(measured.items()):
         members.sort(key=lambda row: row["rate"])
         at = minimum([np.log(row["rate"]) for row in members], [row["loss"] for row in members])
         about = {"depth": depth, "tokens": tokens, "rows": rows, "batch_tokens": members[0]["batch_tokens"]}

@@ -80,7 +80,8 @@ def training_on_a_gpu(found: Result) -> str:
     """Rows and bars of `train_gpu.json`, shape by shape."""
     rows = []
     for shape, measured in found["shapes"].items():
-        for name, row in measured.items():
+        rows += [[shape, name, f"not measured: {why}", "", "", ""] for name, why in measured["failed"].items()]
+        for name, row in measured["rows"].items():
             share = "" if row["utilisation"] is None else f"{100 * row['utilisation']:.1f} %"
             memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f}"
             rows.append([shape, name, f"{row['tokens_per_second']:,.0f}", share, memory, str(row["micro_batch"])])

@@ -195,6 +195,10 @@ def compete(row: str, shape: str, device: str, micro: int, warm: int, steps: int
     }
 
 
+class RowFailedError(RuntimeError):
+    """A row could not be measured; the last line says why."""
+
+
 def measured(row: str, arguments: argparse.Namespace, shape: str, micro: int) -> dict[str, Any] | None:
     """A row in a process of its own; None when its memory does not suffice. Raises when it fails otherwise."""
     command = [sys.executable, __file__, "--row", row, "--shape", shape, "--device", arguments.device]
@@ -206,29 +210,42 @@ def measured(row: str, arguments: argparse.Namespace, shape: str, micro: int) ->
         return found
     if "OutOfMemoryError" in done.stderr:
         return None
-    raise RuntimeError(f"{row} at {shape} failed:\n{done.stderr[-3000:]}")
+    print(f"{row} at {shape} failed:\n{done.stderr[-3000:]}", file=sys.stderr, flush=True)
+    raise RowFailedError((done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1])
 
 
 def measure(arguments: argparse.Namespace, shape: str) -> dict[str, Any]:
-    """Every row of a shape, `rounds` times in turn, at the largest micro-batch that fits it."""
+    """Every row of a shape, `rounds` times in turn, at the largest micro-batch that fits it; why others have no row."""
     rows: dict[str, Any] = {}
     sizes: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    asked = [name for name in ROWS if arguments.only in name]
     for turn in range(arguments.rounds):
-        for name in ROWS:
-            if arguments.only not in name or (name.startswith("nanochat") and not arguments.nanochat):
+        for name in asked:
+            if name in failed:
                 continue
-            for micro in [sizes[name]] if name in sizes else sorted(arguments.micro, reverse=True):
-                try:
-                    found = measured(name, arguments, shape, micro)
-                except RuntimeError as error:
-                    print(error, file=sys.stderr, flush=True)
-                    break
-                if found is not None:
-                    sizes[name] = micro
-                    rows.setdefault(name, []).append(found)
-                    print(f"{shape} {name} round {turn}: {found['tokens_per_second']:,.0f} tokens/s", flush=True)
-                    break
-    return {name: _middle(found) for name, found in rows.items()}
+            try:
+                found = _largest(
+                    name, arguments, shape, [sizes[name]] if name in sizes else sorted(arguments.micro)[::-1]
+                )
+            except RowFailedError as error:
+                failed[name] = str(error)
+                continue
+            sizes[name] = found["micro_batch"]
+            rows.setdefault(name, []).append(found)
+            print(f"{shape} {name} round {turn}: {found['tokens_per_second']:,.0f} tokens/s", flush=True)
+    return {"rows": {name: _middle(found) for name, found in rows.items()}, "failed": failed}
+
+
+def _largest(name: str, arguments: argparse.Namespace, shape: str, micros: list[int]) -> dict[str, Any]:
+    """A measurement at the first micro-batch that fits."""
+    if name.startswith("nanochat") and not arguments.nanochat:
+        raise RowFailedError("no checkout of nanochat was given")
+    for micro in micros:
+        found = measured(name, arguments, shape, micro)
+        if found is not None:
+            return found
+    raise RowFailedError(f"out of memory at {micros[-1]} rows")
 
 
 def _middle(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -241,7 +258,7 @@ def judge(shapes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """The bars, on what was measured."""
     found = []
     for shape, ours, theirs, bar in BARS:
-        rows = shapes.get(shape, {})
+        rows = shapes.get(shape, {}).get("rows", {})
         if ours in rows and theirs in rows:
             ratio = rows[ours]["tokens_per_second"] / rows[theirs]["tokens_per_second"]
             what = f"tokens/s of {ours} / {theirs} at {shape}"

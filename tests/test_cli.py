@@ -4,7 +4,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,8 +34,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def copy(made, tmp_path):
-    shutil.copytree(made.store.root, tmp_path / "store")
-    return Mini(made.corpus, Store(tmp_path / "store"))
+    return made.copied(tmp_path)
 
 
 def call(made, *arguments, status=0, **options):

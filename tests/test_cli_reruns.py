@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,26 +10,20 @@ from click.testing import CliRunner
 
 sys.path += [str(Path(__file__).parent / "recipes"), str(Path(__file__).parent / "language")]
 from forging import forge
-from mini_recipe import write_corpus
 from mini_store import Mini
 
 from glasshouse.cli import cli, main
 from glasshouse.language.model import LanguageModel
-from glasshouse.store.store import Store
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    home = tmp_path_factory.mktemp("reruns")
-    one = Mini(write_corpus(home / "corpus.jsonl"), Store(home / "store"))
-    one.run()
-    return one
+    return Mini.finished(tmp_path_factory.mktemp("reruns"))
 
 
 @pytest.fixture
 def copy(made, tmp_path):
-    shutil.copytree(made.store.root, tmp_path / "store")
-    return Mini(made.corpus, Store(tmp_path / "store"))
+    return made.copied(tmp_path)
 
 
 def call(made, *arguments, status=0):

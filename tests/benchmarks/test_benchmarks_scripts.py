@@ -92,9 +92,23 @@ def test_the_gpu_script_measures_everyone_on_a_cpu(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     assert found["machine"]["device"] == "CPU"
-    rows = found["shapes"]["tiny"]
+    rows = found["shapes"]["tiny"]["rows"]
     assert list(rows) == ["trainer eager", "transformers eager"]
+    assert found["shapes"]["tiny"]["failed"] == {}
     assert all(row["tokens_per_second"] > 0 and row["utilisation"] is None for row in rows.values())
+
+
+def test_a_row_that_fails_is_in_the_results_with_its_reason(tmp_path):
+    out = tmp_path / "gpu.json"
+    options = ("--shape", "tiny", "--device", "cpu", "--micro", 2, "--warm", 1, "--steps", 2, "--rounds", 1)
+    (tmp_path / "nanochat").mkdir()
+    (tmp_path / "nanochat" / "gpt.py").write_text("raise RuntimeError('broken peer')")
+    done = script("train_gpu.py", *options, "--only", "nanochat", "--nanochat", tmp_path, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text())["shapes"]["tiny"] == {
+        "rows": {},
+        "failed": {"nanochat compiled": "RuntimeError: broken peer"},
+    }
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

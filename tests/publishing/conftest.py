@@ -7,18 +7,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
-from mini_recipe import write_corpus
 from mini_store import Mini
-
-from glasshouse.store.store import Store
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    home = tmp_path_factory.mktemp("published")
-    made = Mini(write_corpus(home / "corpus.jsonl"), Store(home / "store"))
-    made.run()
-    return made
+    return Mini.finished(tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="session")

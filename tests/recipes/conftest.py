@@ -1,6 +1,5 @@
 """The mini recipe, run once, and its store for every test that only looks."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,10 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mini_recipe import write_corpus
 from mini_store import Mini, in_a_process
-
-from glasshouse.store.store import Store
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,17 +22,13 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The mini recipe after one undisturbed run; tests must not change it."""
-    home = tmp_path_factory.mktemp("mini")
-    made = Mini(write_corpus(home / "corpus.jsonl"), Store(home / "store"))
-    made.run()
-    return made
+    return Mini.finished(tmp_path_factory.mktemp("mini"))
 
 
 @pytest.fixture
 def mine(finished, tmp_path):
     """A copy of the finished store that a test may change."""
-    shutil.copytree(finished.store.root, tmp_path / "store")
-    return Mini(finished.corpus, Store(tmp_path / "store"))
+    return finished.copied(tmp_path)
 
 
 @pytest.fixture(scope="session")

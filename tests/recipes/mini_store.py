@@ -1,12 +1,13 @@
 """A store with the mini recipe in it, in this process or in one of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mini_recipe import mini
+from mini_recipe import mini, write_corpus
 
 from glasshouse.store.progress import Silent
 from glasshouse.store.recipe import run_recipe
@@ -32,6 +33,18 @@ class Recorder(Silent):
 class Mini:
     corpus: Path
     store: Store
+
+    @classmethod
+    def finished(cls, home):
+        """A store in `home` after one undisturbed run."""
+        made = cls(write_corpus(home / "corpus.jsonl"), Store(home / "store"))
+        made.run()
+        return made
+
+    def copied(self, home):
+        """The same in `home`, for a test that changes it."""
+        shutil.copytree(self.store.root, home / "store")
+        return Mini(self.corpus, Store(home / "store"))
 
     @property
     def location(self):

@@ -9,10 +9,21 @@ from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from training_standins import Autoencoder, NextToken, Plain, TinyLanguageModel, config, losses, points, token_rows
+from training_standins import (
+    Autoencoder,
+    NextToken,
+    Plain,
+    TinyLanguageModel,
+    config,
+    losses,
+    points,
+    records,
+    token_rows,
+)
 
 from glasshouse.training.compilation import compile_blocks
 from glasshouse.training.data import TensorRows, move
@@ -64,6 +75,29 @@ def test_ranks_share_a_batch_and_a_late_start_is_the_same_stream(prefetch, world
             flat[rank::world] for rank in range(world)
         ]
     assert stream(6, 0, world) == ranks[0][5:]
+
+
+def test_growing_batches_are_seen_row_by_row_and_weighted_exactly(tmp_path):
+    seen = []
+
+    class Rows(TensorRows):
+        def batch(self, indices):
+            seen.append(indices.tolist())
+            return super().batch(indices)
+
+    stages = [{"batch_size": 4, "steps": 3}, {"batch_size": 8, "examples": 30}]
+    settings = config(examples=100, steps=None, batch_size=16, batch_warmup=stages, prefetch=0, compile=False)
+    result = train(Autoencoder(), Rows({"image": torch.rand(32, 64)}), settings, tmp_path)
+    sizes = [4] * 3 + [8] * 4 + [16] * 4
+    assert result.steps == len(sizes)
+    assert result.examples == sum(sizes) == 108
+    assert [record["examples"] for record in records(tmp_path)] == np.cumsum(sizes).tolist()
+    order = json.loads((tmp_path / "run.json").read_text())["order"]
+    assert order["batches"] == [[1, 4], [4, 8], [8, 16]]
+    flat = [row for rows in seen[1:] for row in rows]  # the first batch is looked at to estimate the work
+    assert len(flat) == 108
+    for epoch in range(3):
+        assert sorted(flat[32 * epoch : 32 * epoch + 32]) == list(range(32))
 
 
 def test_leaving_a_loader_early_stops_its_thread():

@@ -23,10 +23,10 @@ def rows():
     return TensorRows({"tokens": steps % 61})
 
 
-def trained(rows, directory, steps=30, **options):
+def trained(rows, directory, stop=None, **options):
     model = Transformer(olmo(depth=1).but(vocabulary=64, context=32), seed=0)
-    training = Training(steps=steps, batch_size=8, learning_rate=1e-2, compile=False, checkpoint_every=10, **options)
-    result = train(LanguageModelling(model), rows, training, directory)
+    training = Training(steps=30, batch_size=8, learning_rate=1e-2, compile=False, checkpoint_every=10, **options)
+    result = train(LanguageModelling(model), rows, training, directory, stop=stop)
     return model, result
 
 
@@ -43,13 +43,9 @@ def test_an_emulated_run_ends_near_the_plain_one_and_leaves_plain_matrices(rows,
 def test_a_stopped_run_goes_on_to_the_same_bits(rows, tmp_path):
     pytest.importorskip("torchao")
     _, whole = trained(rows, tmp_path / "whole", float8="emulated")
-    model = Transformer(olmo(depth=1).but(vocabulary=64, context=32), seed=0)
-    training = Training(
-        steps=30, batch_size=8, learning_rate=1e-2, compile=False, checkpoint_every=10, float8="emulated"
-    )
-    train(LanguageModelling(model), rows, training, tmp_path / "half", stop=lambda step: step == 17)
-    again = Transformer(olmo(depth=1).but(vocabulary=64, context=32), seed=0)
-    assert train(LanguageModelling(again), rows, training, tmp_path / "half").weights_hash == whole.weights_hash
+    trained(rows, tmp_path / "half", stop=lambda step: step == 17, float8="emulated")
+    _, resumed = trained(rows, tmp_path / "half", float8="emulated")
+    assert (resumed.resumed_from, resumed.weights_hash) == (17, whole.weights_hash)
 
 
 def test_where_there_is_none_it_is_refused(rows, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glasshouse.training.order import FEW, BatchPlan, DataOrder, KeyedOrder, OlmoOrder, order_from_identity
+from glasshouse.training.identity import order_from_identity
+from glasshouse.training.order import FEW, BatchPlan, DataOrder, KeyedOrder, OlmoOrder
 
 
 @pytest.mark.parametrize("rows", [*range(1, 70), 100, 255, 256, 257, 999, 4096, 10_007])

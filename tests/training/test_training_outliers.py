@@ -1,7 +1,5 @@
 """Outliers are skipped or stop the run: against the rule in NumPy, and a skipped update leaves nothing behind."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -141,29 +139,6 @@ def test_a_number_that_is_not_finite_stops_even_where_outliers_are_skipped(tmp_p
     with pytest.raises(TrainingStoppedError, match="step 30: the loss is nan"):
         train(objective, IMAGES, config(steps=40, outliers=SKIP), tmp_path)
     assert all(torch.isfinite(parameter).all() for parameter in objective.net.parameters())
-
-
-def test_growing_batches_are_seen_row_by_row_and_weighted_exactly(tmp_path):
-    seen = []
-
-    class Rows(TensorRows):
-        def batch(self, indices):
-            seen.append(indices.tolist())
-            return super().batch(indices)
-
-    stages = [{"batch_size": 4, "steps": 3}, {"batch_size": 8, "examples": 30}]
-    settings = config(examples=100, steps=None, batch_size=16, batch_warmup=stages, prefetch=0, compile=False)
-    result = train(Autoencoder(), Rows(IMAGES.tensors), settings, tmp_path)
-    sizes = [4] * 3 + [8] * 4 + [16] * 4
-    assert result.steps == len(sizes)
-    assert result.examples == sum(sizes) == 108
-    assert [record["examples"] for record in records(tmp_path)] == np.cumsum(sizes).tolist()
-    order = json.loads((tmp_path / "run.json").read_text())["order"]
-    assert order["batches"] == [[1, 4], [4, 8], [8, 16]]
-    flat = [row for rows in seen[1:] for row in rows]  # the first batch is looked at to estimate the work
-    assert len(flat) == 108
-    for epoch in range(3):
-        assert sorted(flat[32 * epoch : 32 * epoch + 32]) == list(range(32))
 
 
 def test_no_decision_waits_for_the_device():

@@ -23,6 +23,7 @@ from glasshouse.store.configuration import ConfigurationError
 from glasshouse.training import parallel
 from glasshouse.training.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, weights_hash
 from glasshouse.training.parallel import Layout, Parallelism, ParallelPlan
+from glasshouse.training.trainer import train
 
 SCRIPT = Path(spread_run.__file__)
 
@@ -270,8 +271,6 @@ def test_recomputation_is_taken_off_again_and_changes_no_bit(tmp_path):
     plan = ParallelPlan(config=Parallelism(activation_checkpointing="selective"))
     plain = spread_run.run(CASES["shard"], tmp_path / "plain")
     objective, data = spread_run.objective_of(CASES["shard"])
-    from glasshouse.training.trainer import train
-
     recomputed = train(objective, data, spread_run.settings(), tmp_path / "recomputed", plan=plan)
     assert recomputed.weights_hash == plain.weights_hash
     assert all("forward" not in vars(block) for block in objective.blocks())

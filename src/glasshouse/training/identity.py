@@ -17,8 +17,6 @@ from glasshouse.training.order import (
     DataOrder,
     KeyedOrder,
     OlmoOrder,
-    order_from_identity,
-    permutation_from_key,
 )
 from glasshouse.training.schedules import RateSchedule
 from glasshouse.training.stages import DataStages, Order, StagedOrder, stage_seed
@@ -93,6 +91,24 @@ def order_of_run(identity: dict[str, Any]) -> Order:
         for index, (first, key, rows) in enumerate(order["stages"])
     ]
     return StagedOrder(tuple(shuffles), BatchPlan.recorded(order["batches"]))
+
+
+def order_from_identity(identity: dict[str, Any], seed: int) -> DataOrder:
+    """The order that a run recorded; raises `ValueError` when the seed does not give the recorded key."""
+    permutation = permutation_from_key(identity["order"], int(identity["rows"]), seed)
+    return DataOrder(permutation, BatchPlan.recorded(identity["batches"]))
+
+
+def permutation_from_key(key: str, rows: int, seed: int) -> KeyedOrder | OlmoOrder:
+    """The shuffle that a run recorded; raises `ValueError` when the seed does not give the recorded key."""
+    kind = key.partition(":")[0]
+    kinds: dict[str, type[KeyedOrder] | type[OlmoOrder]] = {"keyed": KeyedOrder, "olmo": OlmoOrder}
+    if kind not in kinds:
+        raise ValueError(f"unknown order {key!r}; known: {', '.join(kinds)}")
+    permutation = kinds[kind](rows, seed)
+    if permutation.key != key:
+        raise ValueError(f"seed {seed} gives order {permutation.key}, the run recorded {key}")
+    return permutation
 
 
 def _shapes(module: nn.Module) -> str:

@@ -246,7 +246,7 @@ class DataOrder:
 
     def visits_of_row(self, row: int, last_step: int) -> list[Visit]:
         """Every time that `row` is seen up to and including update `last_step`; one lookup per epoch."""
-        end = self.plan.positions(last_step).stop if last_step > 0 else 0
+        end = self.plan.seen(last_step)
         visits = []
         for epoch in range(-(-end // self.permutation.rows)):
             offset = int(self.permutation.offset_of(epoch, np.array([row]))[0])
@@ -259,24 +259,6 @@ class DataOrder:
     def steps_of_row(self, row: int, last_step: int) -> list[int]:
         """The updates up to `last_step` that see `row`, ascending (one twice if a batch holds the row twice)."""
         return [visit.step for visit in self.visits_of_row(row, last_step)]
-
-
-def order_from_identity(identity: dict[str, Any], seed: int) -> DataOrder:
-    """The order that a run recorded; raises `ValueError` when the seed does not give the recorded key."""
-    permutation = permutation_from_key(identity["order"], int(identity["rows"]), seed)
-    return DataOrder(permutation, BatchPlan.recorded(identity["batches"]))
-
-
-def permutation_from_key(key: str, rows: int, seed: int) -> KeyedOrder | OlmoOrder:
-    """The shuffle that a run recorded; raises `ValueError` when the seed does not give the recorded key."""
-    kind = key.partition(":")[0]
-    kinds: dict[str, type[KeyedOrder] | type[OlmoOrder]] = {"keyed": KeyedOrder, "olmo": OlmoOrder}
-    if kind not in kinds:
-        raise ValueError(f"unknown order {key!r}; known: {', '.join(kinds)}")
-    permutation = kinds[kind](rows, seed)
-    if permutation.key != key:
-        raise ValueError(f"seed {seed} gives order {permutation.key}, the run recorded {key}")
-    return permutation
 
 
 def _check_rows(rows: int, limit: int) -> None:

@@ -162,7 +162,7 @@ class _Run:
         self.records = Records(directory, data, config, self.steps, plan, sinks, progress)
         self.receipts = Receipts(directory, config, self.steps, leads=plan.leads)
         self.unit = unit(objective)
-        self.step, self.examples, self.units = 0, 0, 0.0
+        self.step, self.units = 0, 0.0
         # Persistent buffers (batch norm's averages) change in the forward pass, so a run with them is unclean sooner.
         learning = [*objective.learns.values(), *objective.carries.values()]
         self.buffered = any(len(m.state_dict()) > len(list(m.parameters())) for m in learning)
@@ -216,9 +216,13 @@ class _Run:
                 optimizers=self.optimizers,
                 parameters=self.parameters,
             )
-            self.step, self.examples = int(state["step"]), int(state["examples"])
-            self.units, self.records.kept = float(state["units"]), saved.step
+            self.step, self.units, self.records.kept = saved.step, float(state["units"]), saved.step
         return state
+
+    @property
+    def examples(self) -> int:
+        """Rows seen so far."""
+        return self.order.plan.seen(self.step)
 
     def _compile(self) -> bool:
         rows = self.order.rows_at_step(1)[: self.micro_batch]
@@ -308,7 +312,6 @@ class _Run:
             reshard([*self.objective.learns.values(), *self.objective.carries.values()])
         after_step(self.objective, step)
         self.step = prepared.step
-        self.examples = examples
         self.units += total
         self.meter.count(total, len(prepared.rows) * self.plan.world)
 
