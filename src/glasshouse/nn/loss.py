@@ -14,6 +14,9 @@ a bfloat16 loss, and with options set a wrong one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +27,8 @@ from torch.nn import functional
 from glasshouse.nn.precision import working_precision
 
 IGNORE = -100
-CHUNK = 1024  # rows of logits held at once
+CHUNK = 1024  # rows of logits held at once on a CPU
+HELD = 2**28  # most logits held at once on an accelerator, where longer products are faster
 TILE = 64  # rows worked on at once on a CPU, so that they stay in its cache
 
 
@@ -82,15 +86,16 @@ def linear_cross_entropy(
     *,
     ignore_index: int = IGNORE,
     z_loss: float = 0.0,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> TokenLoss:
     """The loss of `hidden @ weight.T` without ever holding more than `chunk` rows of logits.
 
     Under autocast the products run in its precision; everything after them is float32. Gradients are made in the
-    forward pass, so the result can be differentiated once, not twice. Raises `ValueError` for targets outside the
-    vocabulary.
+    forward pass, so the result can be differentiated once, not twice. `chunk` defaults to what suits the device (see
+    `rows_at_once`). Raises `ValueError` for targets outside the vocabulary.
     """
     _check_targets(targets, weight.shape[0], ignore_index)
+    chunk = rows_at_once(weight.shape[0], hidden.device) if chunk is None else chunk
     if chunk < 1:
         raise ValueError(f"chunk got {chunk}: it should be at least 1 row")
     device = hidden.device.type
@@ -102,6 +107,11 @@ def linear_cross_entropy(
             rows, weight, flat, ignore_index, z_loss, chunk, precision, learning
         )
     return TokenLoss(total, plain.sum(), squared, (flat != ignore_index).sum(), plain.view(targets.shape))
+
+
+def rows_at_once(vocabulary: int, device: torch.device) -> int:
+    """Rows of logits that `linear_cross_entropy` holds: 1,024 on a CPU, elsewhere a power of two by the vocabulary."""
+    return CHUNK if device.type == "cpu" else max(CHUNK, 1 << (HELD // vocabulary).bit_length() - 1)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -127,7 +137,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             piece = slice(start, start + chunk)
             rows = hidden[piece].to(precision)
             logits = rows @ narrow.T
-            losses[piece], log_partition[piece] = _to_slope(logits, targets[piece], ignore_index, z_loss)
+            to_slope = _fused_slope() if len(logits) == chunk and _is_worth_fusing(logits) else _to_slope
+            losses[piece], log_partition[piece] = to_slope(logits, targets[piece], ignore_index, z_loss)
             if hidden_gradient is not None:
                 hidden_gradient[piece] = logits @ narrow
             if weight_gradient is not None:
@@ -169,6 +180,17 @@ def _to_slope(logits: Tensor, targets: Tensor, ignore_index: int, z_loss: float)
         wide.scatter_add_(1, index, -counted.to(wide.dtype))
         part.copy_(wide)
     return torch.cat(losses)[:, 0], torch.cat(log_partitions)[:, 0]
+
+
+@cache
+def _fused_slope() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(_to_slope, dynamic=False)
+
+
+def _is_worth_fusing(logits: Tensor) -> bool:
+    """Whether one compiled pass pays: on an NVIDIA GPU with Triton, for a large vocabulary."""
+    on_gpu = logits.device.type == "cuda" and not torch.compiler.is_compiling()
+    return on_gpu and logits.numel() > HELD // 4 and find_spec("triton") is not None
 
 
 def _check_targets(targets: Tensor, vocabulary: int, ignore_index: int) -> None:
