@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from glasshouse.evaluation.adaptation import FormatAccuracy, KullbackLeibler, PreferenceAccuracy, Recall
 from glasshouse.evaluation.carbon_table import CarbonTable
@@ -135,7 +135,30 @@ def evaluate(run: Run, model: LanguageModel, measures: Sequence[Measure], claims
     """
     loaded = model.load()
     outcomes = [{"measure": type(item).__name__, **item.measure(loaded, run.bar)} for item in measures]
-    values = model.values | {name: value for outcome in outcomes for name, value in outcome["values"].items()}
+    return _concluded(run, outcomes, model.values, claims)
+
+
+class Measured(Protocol):
+    """An artifact that brings its own values by name; its panels stand in the report beside the evaluation's."""
+
+    @property
+    def values(self) -> Mapping[str, float]: ...
+
+
+@step()
+def conclude(run: Run, parts: Mapping[str, Measured], claims: Sequence[Claim] = ()) -> Evaluation:
+    """Decide claims by what several artifacts measured; a value of a part is called `<part>/<name>`."""
+    outcomes = [
+        {"measure": name, "values": {f"{name}/{key}": value for key, value in part.values.items()}}
+        for name, part in parts.items()
+    ]
+    return _concluded(run, outcomes, {}, claims)
+
+
+def _concluded(
+    run: Run, outcomes: Sequence[Mapping[str, Any]], known: Mapping[str, float], claims: Sequence[Claim]
+) -> Evaluation:
+    values = {**known, **{name: value for outcome in outcomes for name, value in outcome["values"].items()}}
     decided = check_claims(claims, values)
     for name, content in (("outcomes.json", outcomes), ("claims.json", decided)):
         (run.output / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
