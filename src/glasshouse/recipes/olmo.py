@@ -47,8 +47,10 @@ from glasshouse.store.claims import Measures, Verdict, above, below, claim
 from glasshouse.store.recipe import recipe
 from glasshouse.training.configuration import Training
 
-End = Literal["a tenth", "a tenth, longer", "zero"]
-"""Where a learning rate ends. The last two have as many updates as each other, 5 % more than the first."""
+End = Literal["a tenth", "a tenth, longer", "zero", "the peak", "zero after the peak"]
+"""Where a learning rate ends. The first three come down all the time, the second and third with 5 % more updates than
+the first; the last two stay at the peak, one of them until a last fifth of its updates, and have as many as the first.
+"""
 SOURCES: tuple[Part, ...] = ("web", "code", "reference")
 LETTERS = 0.6
 """Share of the letters' prose in the text of the chain."""
@@ -120,6 +122,7 @@ def olmo(
         claims=[
             annealing_to_zero_helps,
             annealing_is_more_than_updates,
+            annealing_from_the_peak_helps,
             the_arithmetic_matters_little,
             training_helps_most_where_evaluation_is_alike,
             fine_tuning_teaches_the_form,
@@ -149,13 +152,14 @@ def pretrained(shards: Shards, size: str, depth: int, tokens: int, device: str) 
 
 
 def small_training(tokens: int, rate: float, seed: int, end: End, precision: str = "bf16") -> Training:
-    """How small models are trained: linearly to a tenth, perhaps with some updates more, and those perhaps to zero."""
+    """How small models are trained: to a tenth, perhaps with updates more, those perhaps to zero; or at the peak."""
     steps = -(-tokens // (8 * 256))
-    more = 0 if end == "a tenth" else round(ANNEALING * steps)
+    more = round(ANNEALING * steps) if end in ("a tenth, longer", "zero") else 0
+    anneal = {"zero": more, "zero after the peak": steps // 5}.get(end, 0)
     return Training(
         steps=steps + more, batch_size=8, micro_batch_size=4, seed=seed, learning_rate=rate, warmup=0.05,
-        final_fraction=0.1, anneal_steps=more if end == "zero" else 0, precision=precision, compile=False,
-        checkpoint_every=200,
+        schedule="constant" if end.endswith("the peak") else "linear", final_fraction=0.1, anneal_steps=anneal,
+        precision=precision, compile=False, checkpoint_every=200,
     )  # fmt: skip
 
 
@@ -227,9 +231,18 @@ def annealing_is_more_than_updates(measures: Measures) -> Verdict:
     return above(least_gain(measures, "a tenth, longer"), 0, " bits/byte")
 
 
-def least_gain(measures: Measures, end: End) -> float:
-    """What annealing saves against another end, on the worst source with the worst seed."""
-    there, zero = f"learning rate ends at/{end}/", "learning rate ends at/zero/"
+@claim(
+    "A learning rate at its peak leaves noise in the weights: taking it to zero in the last fifth of the same updates "
+    "lowers the loss on every source, for every seed.",
+    "house (OLMo)",
+)
+def annealing_from_the_peak_helps(measures: Measures) -> Verdict:
+    return above(least_gain(measures, "the peak", "zero after the peak"), 0, " bits/byte")
+
+
+def least_gain(measures: Measures, end: End, other: End = "zero") -> float:
+    """What the other end saves, on the worst source with the worst seed."""
+    there, zero = f"learning rate ends at/{end}/", f"learning rate ends at/{other}/"
     keys = [f"{part}/seed 0" for part in SOURCES]
     keys += [key.removeprefix(there) for key in measures if key.startswith(there) and "/seed " in key]
     return min(measures[there + key] - measures[zero + key] for key in keys)
