@@ -154,7 +154,7 @@ def _steps(
     """One token for every row per step. Rows marked in `finished` go on being fed, but nothing is drawn for them."""
     if not prompts:
         return
-    _check_prompts(model, prompts)
+    check_prompts(model, prompts)
     device = model.embedding.weight.device
     longest = max(map(len, prompts))
     limit = min(sampling.tokens, model.config.context - longest)
@@ -170,7 +170,7 @@ def _steps(
     model.eval()
     try:
         for _ in range(limit):
-            logits = _forward(model, fed, cache, before)
+            logits = next_scores(model, fed, cache, before)
             chosen = [
                 0 if finished[row] else _choose(logits[row], seen[row], sampling, draws[row])
                 for row in range(len(prompts))
@@ -183,7 +183,7 @@ def _steps(
         model.train(training)
 
 
-def _forward(
+def next_scores(
     model: Transformer, tokens: Int[Tensor, "batch seq"], cache: KeyValueCache, before: Int[Tensor, "*batch"]
 ) -> Float[Tensor, "batch vocabulary"]:
     """Float32 scores of the next token; `before` counts the padding in front of each row."""
@@ -236,7 +236,8 @@ def _completions(seen: list[int], size: int) -> list[int]:
     return [seen[i + size - 1] for i in range(len(seen) - size + 1) if seen[i : i + size - 1] == tail]
 
 
-def _check_prompts(model: Transformer, prompts: Sequence[Sequence[int]]) -> None:
+def check_prompts(model: Transformer, prompts: Sequence[Sequence[int]]) -> None:
+    """Raises `GenerationError` for a prompt that is empty, as long as the context, or outside the vocabulary."""
     context, vocabulary = model.config.context, model.config.vocabulary
     for row, prompt in enumerate(prompts):
         if not prompt:
