@@ -1,0 +1,1 @@
+"""Engines that answer calls: language models behind HTTP or in this process, recordings, rules, embedders."""
