@@ -59,6 +59,11 @@ class Rule(Config):
             raise ValueError(f"{self.name} compares particles, so it needs at least 2 of them")
         return self
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether it needs particles; the others do with a point estimate."""
+        return self.name not in ("passive", "boltzmann")
+
     def choose(self, rewards: Rewards, generator: torch.Generator) -> Choice:
         """Two candidates per prompt."""
         if self.name == "boltzmann":
