@@ -107,3 +107,7 @@ class ContractError(SymbolicError):
 
 class ReplayError(SymbolicError):
     """A replayed graph gave other bytes than the trace holds."""
+
+
+class PendingError(SymbolicError):
+    """The value of a symbol is wanted that no runtime has computed."""
