@@ -10,12 +10,9 @@ from glasshouse.store.configuration import ConfigurationError
 
 def one(network, particle, x):
     """A perceptron written out."""
-    layers = list(zip(network.weights, network.biases, strict=True))
-    for number, (weight, bias) in enumerate(layers):
-        x = x @ weight[particle] + bias[particle]
-        if number < len(layers) - 1:
-            x = functional.relu(x)
-    return x
+    for weight, bias in zip(network.weights, network.biases, strict=False):
+        x = functional.relu(x @ weight[particle] + bias[particle])
+    return x @ network.weights[-1][particle]
 
 
 def features(*shape):

@@ -14,6 +14,7 @@ Deviation from TRL: plain texts are one user turn and one answer, and so get the
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -96,13 +97,14 @@ class Conversation:
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-    """Two answers to one prompt, the better one first."""
+    """Two answers to one prompt, the better one first; `margin` says by how much, where that is known."""
 
     prompt: tuple[Message, ...]
     chosen: str
     rejected: str
     name: str = ""
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    margin: float | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -125,7 +127,7 @@ class Preference:
             raise RowError("no_prompt", "there is nothing that the answers answer to")
         if sides[0] == sides[1]:
             raise RowError("same_answers", "chosen and rejected are the same, so nothing is preferred")
-        return cls(prompts[0], sides[0][-1].content, sides[1][-1].content, name, _about(row))
+        return cls(prompts[0], sides[0][-1].content, sides[1][-1].content, name, _about(row), _margin(row))
 
     def row(self) -> dict[str, Any]:
         """The row that `of_row` reads, in TRL's conversational form."""
@@ -134,6 +136,7 @@ class Preference:
             "chosen": [{"role": "assistant", "content": self.chosen}],
             "rejected": [{"role": "assistant", "content": self.rejected}],
         }
+        row |= {} if self.margin is None else {"margin": self.margin}
         return row | ({"about": dict(self.about)} if self.about else {})
 
 
@@ -261,6 +264,15 @@ def _transcript(text: str) -> tuple[Message, ...]:
 def _about(row: Mapping[str, Any]) -> dict[str, str]:
     found = row.get("about")
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, Mapping) else {}
+
+
+def _margin(row: Mapping[str, Any]) -> float | None:
+    found = row.get("margin")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise RowError("bad_margin", f"margin is a finite number, got {found!r}")
+    return float(found)
 
 
 def _keys(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ epistemic index z_s.
   is drawn anew; otherwise `particles` indices that were drawn once are used, so that rewards are repeatable.
 
 The S perceptrons of an ensemble are computed side by side in batched products. Weights are normals cut at two sigma
-with sigma 1/sqrt(fan in), each from its own named seed; biases are zero.
+with sigma 1/sqrt(fan in), each from its own named seed; biases are zero, and the last layer has none: a constant
+cancels in every pair.
 """
 
 from __future__ import annotations
@@ -81,18 +82,18 @@ class Perceptrons(nn.Module):
             nn.init.trunc_normal_(drawn, std=sigma, a=-2 * sigma, b=2 * sigma, generator=generator)
             weights.append(nn.Parameter(drawn))
             biases.append(nn.Parameter(torch.zeros(particles, 1, fan_out)))
-        self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
+        self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases[:-1])
 
     def last_hidden(self, x: Float[Tensor, "rows features"]) -> Float[Tensor, "particles rows hidden"]:
         """What goes into the last layer."""
         found = x.expand(len(self.weights[0]), *x.shape)
-        for weight, bias in list(zip(self.weights, self.biases, strict=True))[:-1]:
+        for weight, bias in zip(list(self.weights)[:-1], self.biases, strict=True):
             found = functional.relu(torch.baddbmm(bias, found, weight))
         return found
 
     def last(self, hidden: Float[Tensor, "particles rows hidden"]) -> Float[Tensor, "particles rows out"]:
         """The last layer."""
-        return torch.baddbmm(self.biases[-1], hidden, self.weights[-1])
+        return torch.bmm(hidden, self.weights[-1])
 
     def forward(self, x: Float[Tensor, "rows features"]) -> Float[Tensor, "particles rows out"]:
         return self.last(self.last_hidden(x))
@@ -112,7 +113,8 @@ class EpistemicHead(nn.Module):
     ) -> Float[Tensor, "particles *batch"]:  # noqa: UP037
         if features.shape[-1] != self.features:
             raise ValueError(f"the head takes {self.features} features, got {features.shape[-1]}")
-        found = self.rows(features.reshape(-1, self.features), indices)
+        flat = features.reshape(-1, self.features).to(next(self.parameters()).dtype)
+        found = self.rows(flat, indices)
         return found.reshape(-1, *features.shape[:-1])
 
     def rows(self, features: Float[Tensor, "rows features"], indices: Tensor | None) -> Float[Tensor, "particles rows"]:
