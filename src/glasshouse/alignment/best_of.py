@@ -29,7 +29,7 @@ def best_of(utility: Rewards, k: int) -> Reweighted:
     lower, upper = (below - dropped) / count, (up_to - dropped) / count
     shared = (upper**k - lower**k) / (up_to - below)
     probabilities = shared.where(utility.isfinite(), 0.0)
-    return Reweighted(probabilities.to(base), divergence(probabilities.log(), base.double()).to(base))
+    return Reweighted(probabilities, divergence(probabilities.log(), base))
 
 
 def best_of_kl(k: int) -> float:

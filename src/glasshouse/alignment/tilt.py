@@ -15,13 +15,14 @@ import dataclasses
 import math
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from glasshouse.alignment.transforms import PerPrompt, RewardError, Rewards
 
 EFFECTIVE_SAMPLES = 5
-HALVINGS = 60
+ITERATIONS = 100
+PRECISION = 1e-7
+"""Of the KL that is asked for, relative to it."""
+TINY = 1e-300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Reweighted:
 
 
 def log_base(utility: Rewards) -> Rewards:
-    """Log-weights of the samples under the base policy: uniform over those that are not dropped.
+    """Log-weights of the samples under the base policy, in float64: uniform over those that are not dropped.
 
     Raises `RewardError` for utilities of another shape, NaN or +inf, and prompts with fewer than 2 samples left.
     """
@@ -55,7 +56,7 @@ def log_base(utility: Rewards) -> Rewards:
     kept = utility.isfinite()
     if (few := (kept.sum(1) < 2).nonzero()).numel():
         raise RewardError(f"prompt {int(few[0])} has {int(kept[few[0]].sum())} samples: reweighting takes 2 or more")
-    zeros = torch.zeros_like(utility, dtype=_precise(utility))
+    zeros = torch.zeros_like(utility, dtype=torch.float64)
     return zeros.masked_fill(~kept, -torch.inf).log_softmax(1)
 
 
@@ -94,17 +95,13 @@ def reachable_kl(utility: Rewards) -> float:
     return float(-base.masked_fill(~best, -torch.inf).logsumexp(1).mean())
 
 
-def _precise(utility: Tensor) -> torch.dtype:
-    return torch.float64 if utility.dtype == torch.float64 else torch.float32
-
-
 def _weights(utility: Rewards, base: Rewards, gamma: float) -> Rewards:
     # The best sample is subtracted first: at a small gamma its utility over gamma would eat the differences.
     gain = (utility - utility.amax(1, keepdim=True)).to(base)
     return (gain / gamma + base).log_softmax(1)
 
 
-def _gamma_for(utility: Rewards, base: Float[Tensor, "batch candidates"], kl: float) -> float:
+def _gamma_for(utility: Rewards, base: Rewards, kl: float) -> float:
     limit = reachable_kl(utility)
     if not 0 < kl < limit - 1e-9:
         tied = " (constant utilities have nothing to choose)" if limit < 1e-6 else ""
@@ -112,11 +109,30 @@ def _gamma_for(utility: Rewards, base: Float[Tensor, "batch candidates"], kl: fl
             f"a mean KL of {kl:g} cannot be reached: these samples allow more than 0 and less than {limit:.3f} nats"
             f"{tied}. Draw more samples per prompt, or ask for less"
         )
-    gain = utility.where(utility.isfinite(), torch.nan)
-    scale = float((torch.nan_to_num(gain, nan=-torch.inf).amax(1) - gain.nanmean(1)).max())
-    low, high = math.log(scale) - 40, math.log(scale) + 20
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        reached = float(divergence(_weights(utility, base, math.exp(middle)), base).mean())
-        low, high = (middle, high) if reached > kl else (low, middle)
-    return math.exp((low + high) / 2)
+    log_gamma, low, high = _first_guess(utility, kl), -math.inf, math.inf
+    for _ in range(ITERATIONS):
+        weights = _weights(utility, base, math.exp(log_gamma))
+        reached = float(divergence(weights, base).mean())
+        if abs(reached - kl) <= PRECISION * kl:
+            break
+        low, high = (log_gamma, high) if reached > kl else (low, log_gamma)
+        # Newton on log KL, whose slope over log gamma is -Var(u) / gamma^2 / KL, between the bounds known so far.
+        slope = float(_variance(weights, utility).mean()) / math.exp(2 * log_gamma) / max(reached, TINY)
+        step = math.log(max(reached, TINY) / kl) / max(slope, TINY)
+        log_gamma += max(-3.0, min(3.0, step))
+        if not low < log_gamma < high:
+            log_gamma = (low + high) / 2
+    return math.exp(log_gamma)
+
+
+def _first_guess(utility: Rewards, kl: float) -> float:
+    """log gamma of KL = Var(u) / (2 gamma^2), which holds for a large gamma."""
+    variance = float(_variance(log_base(utility), utility).mean())
+    return math.log(max(variance, TINY) / (2 * kl)) / 2
+
+
+def _variance(weights: Rewards, utility: Rewards) -> PerPrompt:
+    """Variance of every prompt's utility under log-weights."""
+    p, known = weights.exp(), utility.where(utility.isfinite(), 0.0).to(weights)
+    known = known - (p * known).sum(1, keepdim=True)  # a variance of large numbers needs their differences
+    return (p * known.square()).sum(1)
