@@ -180,7 +180,7 @@ def test_lsc_reaches_more_than_the_raw_sum_at_the_same_kl() -> None:
         assert lsc["joint"] - raw["joint"] >= gain
         assert sum(lsc[f"win/{name}"] - raw[f"win/{name}"] for name in PROPERTIES) > 0.01
         assert all(at(found, name, kl)["joint"] < lsc["joint"] for name in ("uncentred", "after"))
-        assert abs(z["joint"] - raw["joint"]) <= 0.003
+        assert abs(z["joint"] - raw["joint"]) <= 0.005
 
 
 def test_a_world_is_a_function_of_its_seed() -> None:
