@@ -108,6 +108,7 @@ _NAMED = (
     _text("style", "Rewrite in the style.", "{0} style {description} =>", "text", "description"),
     _text("cluster", "Give one name for what the items have in common."),
     _text("expand", "Write the function that the description asks for. Nothing is run."),
+    Operation("chat", "text", "", "{0}", "text", ("history",)),
     _text("apply", "{instruction}", "{0} =>", "text", "instruction", "examples"),
     Operation("embed", "embed", "", answer="data"),
     Operation("similarity", "embed", "", answer="data", params=("measure",), operands=2),

@@ -28,6 +28,22 @@ _BY_NAME = frozenset(("format", "format_map"))
 _TYPES = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, range, slice)
 
 
+def _plain_names(methods: bool) -> frozenset[str]:
+    return frozenset(
+        name
+        for kind in _TYPES
+        for name in dir(kind)
+        if not name.startswith("_")
+        and name not in _BY_NAME | _CHANGING.get(kind, frozenset())
+        and callable(getattr(kind, name)) is methods
+    )
+
+
+METHODS = _plain_names(True)
+ATTRIBUTES = _plain_names(False)
+"""What some built-in type has: all that can be known of a symbol without a value."""
+
+
 def of_operator(name: str) -> Callable[..., Any]:
     """The function of Python's `operator` module called `name`, or `name_` where that is a keyword."""
     return getattr(operator, name, None) or getattr(operator, f"{name}_")  # type: ignore[no-any-return]

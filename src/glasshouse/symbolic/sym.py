@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from glasshouse.symbolic.errors import PendingError
 from glasshouse.symbolic.graph import LEAF, Graph, Node, leaf
-from glasshouse.symbolic.plain import PLAIN, PREFIX, attribute
+from glasshouse.symbolic.plain import ATTRIBUTES, METHODS, PLAIN, PREFIX, attribute
 
 if TYPE_CHECKING:
     from glasshouse.symbolic.semantic import Semantic
@@ -158,10 +158,10 @@ class Sym:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"'Sym' object has no attribute {name!r}")
-        if self.pending and ACTIVE.get() is None:
-            raise AttributeError(f"{self!r} has no value yet, so nothing is known of an attribute {name!r}")
-        found = attribute(self.value, name)
-        if not callable(found):
+        method = name in METHODS if self.pending else callable(attribute(self._value, name))
+        if not method and self.pending and name not in ATTRIBUTES:
+            raise AttributeError(f"{self!r} has no value yet, and no built-in type has a plain attribute {name!r}")
+        if not method:
             return apply("attribute", self, name)
         return lambda *arguments: apply("method", name, self, *arguments)
 
