@@ -98,7 +98,7 @@ class RewardModelling:
         rewards = self.rewards(batch, step.generator).float()
         value = self.data_loss(rewards, batch)
         if self.penalty and self.pairs:
-            value = value + self.penalty / self.pairs * squared_distance(self.model, self.anchor)
+            value = value + self.penalty / self.pairs * self.distance()
         return Loss(value, measured(rewards.detach(), batch.get("first_preferred")))
 
     def data_loss(self, rewards: Float[Tensor, "particles pairs 2"], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
@@ -111,6 +111,16 @@ class RewardModelling:
             raise DataError("a margin belongs to the better answer of a pair: it cannot stand beside first_preferred")
         loss = preference_cross_entropy(chosen - rejected, labels).mean()
         return loss + self.centring * (chosen + rejected).pow(2).mean() if self.centring else loss
+
+    def distance(self) -> Float[Tensor, ""]:
+        """||theta - theta~||^2 over everything that learns; theta~ is zero for a point estimate."""
+        start = dict(self.anchor.named_parameters()) if self.anchor is not None else {}
+        terms = [
+            (parameter - start[name] if start else parameter).pow(2).sum()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        ]
+        return torch.stack(terms).sum()
 
     def validate(self) -> dict[str, float]:
         """Accuracy, marginal and dyadic log-loss of the held-out pairs."""
@@ -127,17 +137,6 @@ def feature_rewards(head: nn.Module) -> Rewards:
         return found
 
     return rewards
-
-
-def squared_distance(model: nn.Module, anchor: nn.Module | None) -> Float[Tensor, ""]:
-    """||theta - theta~||^2 over everything that learns; theta~ is zero without an anchor."""
-    start = dict(anchor.named_parameters()) if anchor is not None else {}
-    terms = [
-        (parameter - start[name] if start else parameter).pow(2).sum()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    ]
-    return torch.stack(terms).sum()
 
 
 def measured(
