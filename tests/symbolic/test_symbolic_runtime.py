@@ -467,7 +467,7 @@ def test_wrong_programs_are_explained():
 def test_importing_the_core_is_light_and_writes_nothing(tmp_path):
     code = (
         "import sys\n"
-        "import glasshouse.symbolic.runtime, glasshouse.symbolic.engines.function\n"
+        "import glasshouse.symbolic.runtime, glasshouse.symbolic.composition, glasshouse.symbolic.conversation\n"
         "heavy = {'torch', 'numpy', 'pydantic', 'jsonschema', 'lark', 'sympy', 'z3'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

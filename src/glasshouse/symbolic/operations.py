@@ -111,8 +111,6 @@ _NAMED = (
     Operation("chat", "text", "", "{0}", "text", ("history",)),
     _text("apply", "{instruction}", "{0} =>", "text", "instruction", "examples"),
     Operation("embed", "embed", "", answer="data"),
-    Operation("similarity", "embed", "", answer="data", params=("measure",), operands=2),
-    Operation("distance", "embed", "", answer="data", params=("measure",), operands=2),
 )
 
 # Solvers read the operands as they are; their own pages say in which language.

@@ -13,6 +13,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from glasshouse.symbolic.measures import measured
+
 PREFIX = "python."
 BINARY = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -101,6 +103,7 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "list": lambda *items: list(items),
     "tuple": lambda *items: tuple(items),
     "dict": lambda keys, *items: dict(zip(keys, items, strict=True)),
+    "measured": measured,
     "attribute": lambda value, name: attribute(value, name),
     "method": lambda name, value, *arguments: _method(name, value, *arguments),
 }

@@ -8,7 +8,7 @@ from typing import Any
 from glasshouse.symbolic.answers import specification
 from glasshouse.symbolic.graph import Node
 from glasshouse.symbolic.operations import OPERATIONS, OPERATORS, Operation
-from glasshouse.symbolic.sym import Sym, lift
+from glasshouse.symbolic.sym import Sym, apply, lift
 
 OPTIONS = ("as_", "context", "engine", "seed", "tokens")
 
@@ -79,6 +79,11 @@ class Semantic:
     __truediv__, __rtruediv__ = _by("/"), _reflected("/")
     __matmul__, __rmatmul__ = _by("@"), _reflected("@")
     __getitem__ = _by("[]")
+
+    def similarity(self, other: Any, measure: str = "cosine") -> Sym:
+        """How alike the embeddings of two texts are, by a measure of `measures.MEASURES`."""
+        theirs = other if isinstance(other, Semantic) else Semantic(lift(other), **self.options)
+        return apply("measured", self.ask("embed"), theirs.ask("embed"), measure)
 
     def __eq__(self, other: object) -> Sym:  # type: ignore[override]
         return self.ask("equals", other)
