@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from glasshouse.alignment.policies import Answers, LanguagePolicy, PromptRows, scored_rows
-from glasshouse.alignment.rloo import LeaveOneOut, RewardError, Rloo, ScaleWarning, leave_one_out
+from glasshouse.alignment.rloo import LeaveOneOut, Rloo, ScaleWarning, leave_one_out
+from glasshouse.alignment.transforms import RewardError
 from glasshouse.nn.configuration import olmo
 from glasshouse.nn.loss import IGNORE
 from glasshouse.nn.transformer import Transformer

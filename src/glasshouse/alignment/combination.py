@@ -71,6 +71,11 @@ def references_from(
     return found
 
 
+def reference_names(expression: Expression) -> tuple[str, ...]:
+    """Names of the references an expression needs, each once."""
+    return tuple(dict.fromkeys(name for leaf in leaves(expression) for name in _sources(leaf)[1]))
+
+
 def _sources(leaf: Good | Reward | AfterSum) -> tuple[str, Mapping[str, Reference | Moment]]:
     if isinstance(leaf, Good):
         return leaf.property, {leaf.reference.name(leaf.property): leaf.reference}

@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from glasshouse.alignment.policies import Answers, Policy, Prompts
+from glasshouse.alignment.transforms import RewardError
 from glasshouse.store.configuration import Config
 from glasshouse.training.objective import Loss, Step
 from glasshouse.training.parallelize import longest_list
@@ -41,16 +42,12 @@ class Rloo(Config):
     standardise: bool = False
 
 
-class RewardError(ValueError):
-    """A reward that cannot be learnt from: not finite, or of the wrong shape."""
-
-
 class ScaleWarning(UserWarning):
     """Advantages are divided by their spread although the scale of the utility means something."""
 
 
-class Reward(Protocol):
-    """u(x, y) of every answer. One with `scale_matters` true is log p(good); `configuration` is kept with the run."""
+class AnswerReward(Protocol):
+    """u(x, y) of every answer. May have `scale_matters` (it is log p(good)) and `configuration`, kept with the run."""
 
     def __call__(self, prompts: Prompts, answers: Answers) -> Float[Tensor, "prompts answers"]: ...
 
@@ -86,7 +83,7 @@ class LeaveOneOut:
         policy: Policy,
         module: nn.Module,
         reference: nn.Module,
-        reward: Reward,
+        reward: AnswerReward,
         settings: Rloo,
         *,
         judges: Mapping[str, nn.Module] | None = None,
