@@ -77,8 +77,8 @@ HARD = [  # a dense order without ends has only infinite models
 
 def test_the_time_limit_is_kept_and_the_answer_is_undecided() -> None:
     began = time.monotonic()
-    verdict = z3.entails(program(HARD, "P(a)"), seconds=1.0)
-    assert time.monotonic() - began < 2.0
+    verdict = z3.entails(program(HARD, "P(a)"), seconds=2.0)
+    assert time.monotonic() - began < 4.0
     assert verdict.answer is None
     assert verdict.undecided
 

@@ -211,9 +211,9 @@ def test_the_time_limit_is_kept() -> None:
         + " && ".join(f"E($v{i}, $v{i + 1}, True)" for i in range(9)) + " >>> G($v9, True)\nQuery:\nH(a0, True)"
     )  # fmt: skip
     began = time.monotonic()
-    with pytest.raises(EngineTimeoutError, match="within 1 s"):
-        entails(program, seconds=1.0)
-    assert time.monotonic() - began < 2.0
+    with pytest.raises(EngineTimeoutError, match="within 2 s"):
+        entails(program, seconds=2.0)
+    assert time.monotonic() - began < 4.0
 
 
 def test_the_number_of_derived_literals_is_bounded() -> None:

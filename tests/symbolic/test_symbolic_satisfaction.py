@@ -83,9 +83,9 @@ def test_a_refutation_cannot_be_made_for_what_can_hold() -> None:
 def test_the_time_limit_is_kept(solve: object) -> None:
     formula = pigeons(12)
     began = time.monotonic()
-    with pytest.raises(EngineTimeoutError, match="within 1 s"):
-        solve(formula, seconds=1.0)
-    assert time.monotonic() - began < 2.0
+    with pytest.raises(EngineTimeoutError, match="within 2 s"):
+        solve(formula, seconds=2.0)
+    assert time.monotonic() - began < 4.0
 
 
 @pytest.mark.parametrize("engine", [PythonSat(), Clingo(), Z3()], ids=lambda engine: engine.name)
