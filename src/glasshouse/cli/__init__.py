@@ -9,6 +9,7 @@ import click
 
 import glasshouse
 from glasshouse.cli import (
+    annotate,
     artifacts,
     carbon,
     classifiers,
@@ -49,6 +50,7 @@ for command in (
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, reruns.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report, carbon.carbon),
     *(evaluating.evaluate, models.generate, models.chat, publish.publish, models.trace, reruns.retrain),
+    annotate.annotate,
 ):
     cli.add_command(command)
 models.trace.add_command(searching.trace_text)
