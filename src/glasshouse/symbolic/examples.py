@@ -69,5 +69,5 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "template": ("Ann into <p>{{placeholder}}</p> => <p>Ann</p>",),
     "style": ("It is cold. style a telegram => COLD HERE STOP",),
     "cluster": ("oak, elm, birch => trees",),
-    "expand": ("add two numbers => def add(a, b): return a + b",),
+    "write_function": ("add two numbers => def add(a, b): return a + b",),
 }

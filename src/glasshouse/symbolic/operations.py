@@ -1,8 +1,8 @@
 """The operations that ask engines, as one table: SymbolicAI (arXiv 2402.00854), operators and named primitives.
 
 The instructions, forms and examples are this project's own words. Deviations: nothing is asked when plain Python has
-an answer, since that would be a hidden call (see `Sym`); `execute` and `expand` give text and run nothing; reading
-files, the web and the microphone is left to the caller, who makes a `Sym` of what was read.
+an answer, since that would be a hidden call (see `Sym`); `execute` and `write_function` (the paper's expand) give text
+and run nothing; reading files, the web and the microphone is left to the caller, who makes a `Sym` of what was read.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _NAMED = (
     _text("template", "Fill in the placeholder.", "{0} into {template} =>", "text", "template"),
     _text("style", "Rewrite in the style.", "{0} style {description} =>", "text", "description"),
     _text("cluster", "Give one name for what the items have in common."),
-    _text("expand", "Write the function that the description asks for. Nothing is run."),
+    _text("write_function", "Write the function that the description asks for. Nothing is run."),
     Operation("chat", "text", "", "{0}", "text", ("history",)),
     _text("apply", "{instruction}", "{0} =>", "text", "instruction", "examples"),
     Operation("embed", "embed", "", answer="data"),
@@ -118,15 +118,16 @@ _SOLVED = tuple(
     Operation(name, kind, "", answer="data", params=params, operands=operands)
     for name, kind, params, operands in (
         ("entails", "entail", (), 2),
-        ("satisfiable", "sat", (), None),
-        ("models", "sat", ("limit",), None),
-        ("solve", "algebra", ("unknowns",), None),
+        ("follows", "entail", (), 1),
+        ("satisfiable", "sat", (), 1),
+        ("which", "choose", (), 1),
+        ("solve", "algebra", (), None),
         ("simplify", "algebra", (), 1),
+        ("expand", "algebra", (), 1),
         ("factor", "algebra", (), 1),
         ("evaluate", "algebra", ("digits",), 1),
         ("rank_of", "algebra", (), 1),
         ("same_expression", "algebra", (), 2),
-        ("optimise", "optimise", (), None),
     )
 )
 
