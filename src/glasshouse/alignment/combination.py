@@ -76,6 +76,12 @@ def reference_names(expression: Expression) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for leaf in leaves(expression) for name in _sources(leaf)[1]))
 
 
+def columns_needed(expression: Expression) -> tuple[str, ...]:
+    """Names of the columns per prompt that an expression's references are."""
+    sources = (source for leaf in leaves(expression) for source in _sources(leaf)[1].values())
+    return tuple(dict.fromkeys(source.column for source in sources if isinstance(source, Column)))
+
+
 def _sources(leaf: Good | Reward | AfterSum) -> tuple[str, Mapping[str, Reference | Moment]]:
     if isinstance(leaf, Good):
         return leaf.property, {leaf.reference.name(leaf.property): leaf.reference}

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -35,12 +35,14 @@ from glasshouse.store.configuration import Config, named_seed
 AGREEMENT_SAMPLES = 64
 """Samples of a prompt whose pairs are compared for the agreement of scores with a judge."""
 
+NOTHING = 1e-6
+
 
 class Preview(Config):
     """Where a frontier is looked at."""
 
-    kl: tuple[float, ...] = (0.25, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5)
-    best_of: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    kl: tuple[Annotated[float, Field(gt=0)], ...] = (0.25, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5)
+    best_of: tuple[Annotated[int, Field(ge=1)], ...] = (2, 4, 8, 16, 32, 64)
     level: float = Field(0.85, gt=0, lt=1, description="quantile of the judge's base rewards that counts as good")
     resamples: int = Field(400, ge=20, description="draws of the bootstrap over prompts")
     coverage: float = Field(0.95, gt=0, lt=1, description="of the bands")
@@ -185,6 +187,8 @@ def _policies(
 ) -> list[tuple[str, Reweighted]]:
     """The policies of a utility that its samples carry, by what they are called."""
     reachable = reachable_kl(utility)
+    if reachable < NOTHING:
+        raise RewardError(f"{name!r} is the same for all samples of every prompt: it has nothing to choose")
     found: list[tuple[str, Reweighted]] = []
     for kl in sorted(settings.kl):
         if kl > limit:

@@ -22,6 +22,7 @@ from glasshouse.cli import (
     publish,
     recipes,
     reruns,
+    rewards,
     tokens,
 )
 from glasshouse.cli import search as searching
@@ -50,7 +51,7 @@ for command in (
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, reruns.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report, carbon.carbon),
     *(evaluating.evaluate, models.generate, models.chat, publish.publish, models.trace, reruns.retrain),
-    annotate.annotate,
+    *(annotate.annotate, rewards.frontier),
 ):
     cli.add_command(command)
 models.trace.add_command(searching.trace_text)

@@ -58,7 +58,8 @@ class Evaluation(Artifact):
         figures = {_figure(name): f"{value:.3f}" for name, value in micro.items()}
         panels: list[Panel] = [Numbers("Result", figures)] if figures else []
         for outcome in self.outcomes:
-            panels += _panels(outcome)
+            if outcome.get("shown_by") != "part":  # its panels stand in the report beside these
+                panels += _panels(outcome)
         return panels
 
 
@@ -149,7 +150,7 @@ class Measured(Protocol):
 def conclude(run: Run, parts: Mapping[str, Measured], claims: Sequence[Claim] = ()) -> Evaluation:
     """Decide claims by what several artifacts measured; a value of a part is called `<part>/<name>`."""
     outcomes = [
-        {"measure": name, "values": {f"{name}/{key}": value for key, value in part.values.items()}}
+        {"measure": name, "shown_by": "part", "values": {f"{name}/{key}": value for key, value in part.values.items()}}
         for name, part in parts.items()
     ]
     return _concluded(run, outcomes, {}, claims)

@@ -2,17 +2,19 @@
 
 The paper aligns a language model with two reward models, of helpfulness and harmlessness. Here the base policy is a
 world of two properties in which every policy over samples is exact: reward models are learnt from noisy comparisons,
-utilities made from their scores, and what each utility reaches at a given KL is judged by the true rewards.
+utilities made from their scores, and what each utility reaches at a given KL is judged by the true rewards. In a second
+world, of tokens, policies are trained against learnt rewards that are wrong where the base policy does not go.
 """
 
 from __future__ import annotations
 
 from glasshouse.alignment.algebra import AfterSum, Expression, Good, Reward, Worst, total
 from glasshouse.alignment.frontier import Preview
+from glasshouse.alignment.hacking_steps import token_hacking
 from glasshouse.alignment.rewards_steps import preview_worlds
 from glasshouse.alignment.transforms import Centred, LogSigmoid, Sigmoid, ZScore
 from glasshouse.alignment.worlds.two_properties import PROPERTIES, TwoProperties
-from glasshouse.evaluation.steps import Evaluation, conclude
+from glasshouse.evaluation.steps import Evaluation, Measured, conclude
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
 from glasshouse.store.recipe import recipe
 
@@ -39,10 +41,13 @@ LEAST_GAIN = {2: 0.01, 3: 0.02, 4: 0.03}
 """KL -> gain in the chance that both properties are good, in every world."""
 FEW = (20, 320)
 """Comparisons that poorer reward models are learnt from."""
+LOOKED_AT = Preview(kl=(0.5, 1, 1.5, 2, 3, 4, 5), best_of=(4, 16, 64))
 
 
 @recipe
-def rewards(seeds: int = 10, pairs: int = 1000, prompts: int = 200, samples: int = 1024) -> Evaluation:
+def rewards(
+    seeds: int = 10, pairs: int = 1000, prompts: int = 200, samples: int = 1024, policies: int = 5
+) -> Evaluation:
     """Transform rewards before they are combined, and see what that is worth at the same KL.
 
     Args:
@@ -50,14 +55,17 @@ def rewards(seeds: int = 10, pairs: int = 1000, prompts: int = 200, samples: int
         pairs: comparisons that each reward model is learnt from.
         prompts: prompts of every world.
         samples: samples of the base policy for every prompt.
+        policies: worlds of tokens in which policies are trained.
     """
-    world, settings = TwoProperties(pairs=pairs, prompts=prompts, samples=samples), Preview()
+    world, settings = TwoProperties(pairs=pairs, prompts=prompts, samples=samples), LOOKED_AT
     chosen = tuple(range(seeds))
     pair = {name: SUMS[name] for name in ("raw", "LSC")}
-    parts = {
+    parts: dict[str, Measured] = {
         "two properties": preview_worlds(world, SUMS, settings, chosen),
         "one property": preview_worlds(world, SINGLE, settings, chosen),
         **{f"{few} pairs": preview_worlds(world.but(pairs=few), pair, settings, chosen) for few in FEW},
+        "training": token_hacking(seeds=policies),
+        "training, 320 pairs": token_hacking(seeds=policies, pairs=320),
     }
     return conclude(
         parts,
@@ -73,6 +81,11 @@ def rewards(seeds: int = 10, pairs: int = 1000, prompts: int = 200, samples: int
             z_scores_do_not_replace_it,
             sigmoid_is_as_good,
             poor_reward_models_leave_little,
+            raw_rewards_are_hacked,
+            the_transform_limits_itself,
+            training_gains_far_from_the_base,
+            the_simulator_warns_in_time,
+            no_gain_is_claimed_for_poor_reward_models,
         ],
     )
 
@@ -177,3 +190,54 @@ def sigmoid_is_as_good(measures: Measures) -> Verdict:
 def poor_reward_models_leave_little(measures: Measures) -> Verdict:
     poor = measures["20 pairs/gain/LSC/kl 2/joint"]
     return below(poor / gain(measures, "LSC", 2, "joint"), 0.5, " of the gain")
+
+
+@claim(
+    "Trained against the sum of learnt rewards with a weak KL term, policies end at least 3 below the best true reward "
+    "on their way, the learnt one within 1 % of its maximum (means over worlds).",
+    "house (Transforming and Combining Rewards)",
+)
+def raw_rewards_are_hacked(measures: Measures) -> Verdict:
+    at_its_best = measures["training/raw/learnt below its best"] <= 0.01 * measures["training/raw/learnt at the end"]
+    verdict = above(measures["training/raw/true lost"], 3, " of reward")
+    return Verdict(verdict.holds and at_its_best, verdict.measured, verdict.expected)
+
+
+@claim(
+    "With the transform the true reward ends at most 0.6 below its best, as weak as the KL term is (mean over worlds).",
+    "2402.00742, reward hacking",
+)
+def the_transform_limits_itself(measures: Measures) -> Verdict:
+    return below(measures["training/lsc/true lost"], 0.6, " of reward")
+
+
+@claim(
+    "At KL 16 trained policies have both properties good more often with the transform: by 0.02 on the average, and in "
+    "at least 80 % of the worlds.",
+    "2402.00742, combined rewards",
+)
+def training_gains_far_from_the_base(measures: Measures) -> Verdict:
+    gained = measures["training/joint gain at KL 16"]
+    won, seeds = measures["training/seeds that gain at KL 16"], measures["training/seeds"]
+    return Verdict(
+        gained >= 0.02 and won >= 0.8 * seeds,
+        f"{gained:+.4f}, {won:.0f} of {seeds:.0f} worlds",
+        "≥ +0.02, ≥ 80 % of worlds",
+    )
+
+
+@claim(
+    "A held-out simulator rings the alarm before a tenth of the best true reward is lost, in every run that loses it.",
+    "house (Transforming and Combining Rewards)",
+)
+def the_simulator_warns_in_time(measures: Measures) -> Verdict:
+    share = measures["training/raw/simulator in time"]
+    return Verdict(share == 1, f"{share:.0%} of runs", "100 % of runs")
+
+
+@claim(
+    "Control: with reward models from 320 comparisons trained policies gain nothing that counts at KL 8: within 0.02.",
+    "house (Transforming and Combining Rewards)",
+)
+def no_gain_is_claimed_for_poor_reward_models(measures: Measures) -> Verdict:
+    return below(abs(measures["training, 320 pairs/joint gain at KL 8"]), 0.02, " of answers good in both")

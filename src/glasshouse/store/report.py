@@ -45,15 +45,24 @@ def write_report(store: Store, name: str, title: str, summary: str, run: Mapping
     arguments = " ".join(
         f"--{key.replace('_', '-')} {value}" for key, value in (run or {}).get("arguments", {}).items() if value != ""
     )
+    path = store.root / "reports" / f"{name}.html"
+    return _written(path, title, summary, f"glasshouse run {title} {arguments}".strip(), "".join(sections))
+
+
+def write_panels(path: Path, title: str, summary: str, command: str, panels: Sequence[Panel]) -> Path:
+    """One HTML file of panels alone, for what no artifact stands behind."""
+    return _written(path, title, summary, command, _section(title, "".join(_panel(panel) for panel in panels)))
+
+
+def _written(path: Path, title: str, summary: str, command: str, body: str) -> Path:
     page = (files("glasshouse.store") / "report.html").read_text(encoding="utf-8")
     for mark, text in (
         ("{{title}}", escape(title)),
         ("{{summary}}", escape(summary)),
-        ("{{command}}", escape(f"glasshouse run {title} {arguments}".strip())),
-        ("{{body}}", "".join(sections)),
+        ("{{command}}", escape(command)),
+        ("{{body}}", body),
     ):
         page = page.replace(mark, text)
-    path = store.root / "reports" / f"{name}.html"
     with full_disk_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
