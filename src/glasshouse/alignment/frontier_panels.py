@@ -55,7 +55,7 @@ def panels(frontiers: Sequence[Frontier]) -> list[Panel]:
     if len(names) > 1:
         best = "joint" if len(wins) > 1 else wins[0]
         title = f"Gain over {names[0]}: {said(best).lower()}"
-        shown.append(_curves(title, "gain", points, names[1:], best, gains=True, note=bands))
+        shown.append(_curves(title, "gain", points, names, best, gains=True, note=bands))
     spreads = [name for name in measures if name.endswith("/sd")]
     for measure in spreads:
         note = "Smaller is more even: fewer prompts that gain little while others gain much."
@@ -112,13 +112,14 @@ def _curves(
     series: dict[str, list[tuple[float, float]]] = {}
     bands: dict[str, list[tuple[float, float, float]]] = {}
     for (name, policy, kl), found in points.items():
-        if name in names[:DRAWN] and policy == "tilt" and measure in found[gains]:
-            value, low, high = found[gains][measure]
+        nothing = (0.0, 0.0, 0.0) if gains and name == names[0] else None  # the first gains nothing over itself
+        drawn = found[gains].get(measure, nothing)
+        if name in names[:DRAWN] and policy == "tilt" and drawn is not None:
+            value, low, high = drawn
             series.setdefault(name, []).append((kl, value))
-            if names.index(name) < BANDED - gains:
+            if names.index(name) < BANDED:
                 bands.setdefault(name, []).append((kl, low, high))
-    levels = {"no gain": 0.0} if gains else {}
-    return Curves(title, "mean KL from the base policy, nats", y, series, bands=bands, levels=levels, note=note)
+    return Curves(title, "mean KL from the base policy, nats", y, series, bands=bands, note=note)
 
 
 def _table(
@@ -132,12 +133,19 @@ def _table(
     for point in (point for frontier in frontiers for point in frontier.points):
         kls.setdefault(place(point), []).append(point.kl)
         gammas.setdefault(place(point), []).extend([] if point.gamma is None else [point.gamma])
+    shown = [measure for measure in measures if not measure.endswith("/mean")]
     rows: list[Sequence[str | float | None]] = []
     for where in sorted(points, key=lambda key: (names.index(key[0]), key[1] != "tilt", fmean(kls[key]))):
-        gamma = f"gamma {fmean(gammas[where]):.3g}" if gammas[where] else where[1]
-        values = [points[where][0][measure][0] for measure in measures]
-        rows.append((where[0], gamma, fmean(kls[where]), *values))
-    return Table("Policies", ["utility", "policy", "KL", *map(said, measures)], rows)
+        gamma = f"{fmean(gammas[where]):.3g}" if gammas[where] else ""
+        values = [points[where][0][measure][0] for measure in shown]
+        rows.append((where[0], "optimum" if where[1] == "tilt" else where[1], fmean(kls[where]), gamma, *values))
+    return Table("Policies", ["utility", "policy", "KL", "gamma", *map(briefly, shown)], rows)
+
+
+def briefly(measure: str) -> str:
+    """A measure's name at the head of a column."""
+    kind, _, rest = measure.partition("/")
+    return {"win": f"{rest} wins", "improvement": rest.replace("/", ", "), "joint": "all good"}.get(kind, kind)
 
 
 def _spread(several: Iterable[Values]) -> dict[str, tuple[float, float, float]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from glasshouse.alignment.algebra import Expression, properties
@@ -44,20 +46,23 @@ class RewardFrontiers(Artifact):
                 found |= dict(zip((where, f"{where}/least", f"{where}/most"), gain, strict=True))
         for name in self.frontiers[0].accuracy:
             shares = [one.accuracy[name] for one in self.frontiers]
-            found[f"accuracy/{name}"] = sum(shares) / len(shares)
+            found[f"accuracy/{name}"] = fmean(shares)
         return found
 
     def panels(self) -> list[Panel]:
         """The curves, and how good the reward models are beside what could be had."""
-        pairs = self.content["world"]["pairs"]
-        rows = [
-            (seed, name, one.accuracy[name], best[name])
-            for seed, (one, best) in enumerate(zip(self.frontiers, self.content["attainable"], strict=True))
-            for name in one.accuracy
+        pairs, best = self.content["world"]["pairs"], self.content["attainable"]
+        rows = []
+        for name in self.frontiers[0].accuracy:
+            shares = [one.accuracy[name] for one in self.frontiers]
+            rows.append((name, fmean(shares), min(shares), max(shares), fmean(one[name] for one in best)))
+        note = f"Learnt from {pairs:,} comparisons. Answers are drawn, so the true reward is not always right either."
+        columns = ["right on held-out comparisons", "mean of worlds", "least", "most", "the true reward"]
+        beside = Table("Reward models", columns, rows, note=note)
+        models = f"{len(rows)} reward model{'s' if len(rows) > 1 else ''} from {pairs:,} comparisons"
+        return [dataclasses.replace(panel, title=f"{panel.title} ({models})") for panel in panels(self.frontiers)] + [
+            beside
         ]
-        note = f"Learnt from {pairs} comparisons. Answers are drawn, so the true reward is not always right either."
-        columns = ["world", "reward model", "right on held-out comparisons", "the true reward"]
-        return [*panels(self.frontiers), Table("Reward models", columns, rows, note=note)]
 
 
 def of_json(found: Mapping[str, Any]) -> Frontier:

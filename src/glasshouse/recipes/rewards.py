@@ -98,7 +98,7 @@ def gain(measures: Measures, name: str, kl: int, of: str, which: str = "") -> fl
 @claim(
     "The sum of log-sigmoid-centred rewards has both properties good more often than the sum of rewards at the same "
     "KL, in every world: by 0.01 at KL 2, 0.02 at 3, 0.03 at 4.",
-    "2402.00742, combined rewards",
+    "2402.00742, abstract",
 )
 def transform_before_the_sum(measures: Measures) -> Verdict:
     spare = [gain(measures, "LSC", kl, "joint", "least") - least for kl, least in LEAST_GAIN.items()]
@@ -116,7 +116,7 @@ def no_property_pays(measures: Measures) -> Verdict:
 
 @claim(
     "On the average over worlds both properties win more at KL 2, 3 and 4.",
-    "2402.00742, combined rewards",
+    "2402.00742, abstract",
 )
 def both_properties_gain_on_average(measures: Measures) -> Verdict:
     gains = [gain(measures, "LSC", kl, f"win/{name}") for kl in LEAST_GAIN for name in PROPERTIES]
@@ -136,19 +136,22 @@ def behind(measures: Measures, name: str) -> float:
     return min(gain(measures, "LSC", kl, "joint") - gain(measures, name, kl, "joint") for kl in LEAST_GAIN)
 
 
-@claim("Log-sigmoid without centring on the prompt's reference is worse than with it.", "2402.00742, ablations")
+@claim(
+    "Log-sigmoid without centring on the prompt's reference is worse than with it.",
+    "house (Transforming and Combining Rewards)",
+)
 def centring_is_needed(measures: Measures) -> Verdict:
     return above(behind(measures, "no centring"), 0, " of responses good in both")
 
 
-@claim("Transforming the sum is worse than summing what is transformed.", "2402.00742, ablations")
+@claim("Transforming the sum is worse than summing what is transformed.", "house (Transforming and Combining Rewards)")
 def after_the_sum_is_too_late(measures: Measures) -> Verdict:
     return above(behind(measures, "after the sum"), 0, " of responses good in both")
 
 
 @claim(
     "With one property too, the transform wins more often at the same KL (2 and 3), in every world.",
-    "2402.00742, one reward",
+    "2402.00742, abstract",
 )
 def one_property_wins_more(measures: Measures) -> Verdict:
     gains = [measures[f"one property/gain/LSC/kl {kl}/win/{HELPFUL}/least"] for kl in (2, 3)]
@@ -157,7 +160,7 @@ def one_property_wins_more(measures: Measures) -> Verdict:
 
 @claim(
     "Improvement is more even over prompts: at KL 2 its spread is at most half of that of the raw reward.",
-    "2402.00742, underfitting",
+    "2402.00742, abstract",
 )
 def improvement_is_more_even(measures: Measures) -> Verdict:
     of = f"kl 2/improvement/{HELPFUL}/sd"
@@ -205,7 +208,7 @@ def raw_rewards_are_hacked(measures: Measures) -> Verdict:
 
 @claim(
     "With the transform the true reward ends at most 0.6 below its best, as weak as the KL term is (mean over worlds).",
-    "2402.00742, reward hacking",
+    "2402.00742, abstract",
 )
 def the_transform_limits_itself(measures: Measures) -> Verdict:
     return below(measures["training/lsc/true lost"], 0.6, " of reward")
@@ -214,7 +217,7 @@ def the_transform_limits_itself(measures: Measures) -> Verdict:
 @claim(
     "At KL 16 trained policies have both properties good more often with the transform: by 0.02 on the average, and in "
     "at least 80 % of the worlds.",
-    "2402.00742, combined rewards",
+    "2402.00742, abstract",
 )
 def training_gains_far_from_the_base(measures: Measures) -> Verdict:
     gained = measures["training/joint gain at KL 16"]
