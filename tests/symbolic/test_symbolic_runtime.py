@@ -83,6 +83,20 @@ def test_the_model_reads_context_instruction_type_examples_and_operands(engine):
     assert engine.calls == []
 
 
+def test_a_parameter_may_be_a_symbol_with_its_own_history(engine):
+    question = Sym("who?").sem.translate("French")
+    made = Sym("text").sem.query(question)
+    assert [node.op for node in made.graph.nodes.values()] == ["value", "value", "translate", "query"]
+    runtime = Runtime(engine)
+    assert runtime.run(made).value == "query(text)"
+    call = engine.calls[-1]
+    assert (call.inputs, call.params["question"]) == (("text",), "translate(who?)")
+    assert call.messages[-1].content == "data: text question: translate(who?) =>"
+    both = Sym("x").sem.choose(["a", Sym("b") + "c"])
+    runtime.run(both)
+    assert engine.calls[-1].params["cases"] == ["a", "bc"]
+
+
 def test_values_inside_a_runtime_are_computed_when_they_are_needed():
     runtime = Runtime(scripted("yes", "no"))
     with runtime:

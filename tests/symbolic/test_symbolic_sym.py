@@ -320,7 +320,7 @@ def test_a_pending_symbol_without_a_runtime_says_what_to_do():
     ACTIVE.reset(token)
 
 
-@pytest.mark.parametrize(("symbol", "name"), [(k, v) for k, v in OPERATORS.items() if k not in ("-", "~", "[]")])
+@pytest.mark.parametrize(("symbol", "name"), [(k, v) for k, v in OPERATORS.items() if k not in ("-x", "~x", "[]")])
 def test_every_operator_of_the_view_works_from_both_sides(symbol, name):
     functions = {
         "==": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,

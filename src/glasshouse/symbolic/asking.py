@@ -11,7 +11,7 @@ from typing import Any
 from glasshouse.symbolic.answers import constraint_of, described, read
 from glasshouse.symbolic.call import Call, Engine, Reply
 from glasshouse.symbolic.errors import AnswerError, EngineError, NoEngineError
-from glasshouse.symbolic.graph import Node
+from glasshouse.symbolic.graph import OPERAND, Node
 from glasshouse.symbolic.operations import OPERATIONS
 from glasshouse.symbolic.prompting import messages, repair
 from glasshouse.symbolic.spending import Meter, Retry
@@ -45,14 +45,16 @@ class Asking:
         operation = OPERATIONS.get(node.op)
         if operation is None:
             raise NoEngineError(f"no operation {node.op!r}; operations: {', '.join(sorted(OPERATIONS))}")
-        own = {name: value for name, value in node.params.items() if name in operation.params or name == "answer"}
+        given = {name: _value(value, inputs) for name, value in node.params.items()}
+        own = {name: value for name, value in given.items() if name in operation.params or name == "answer"}
+        operands = inputs[: len(inputs) - sum(_is_operand(value) for value in node.params.values())]
         text = operation.kind == "text"
         return Call(
             kind=operation.kind,
             op=node.op,
-            inputs=tuple(inputs),
+            inputs=tuple(operands),
             params=own,
-            messages=messages(operation, inputs, node.params, self.context) if text else (),
+            messages=messages(operation, operands, given, self.context) if text else (),
             constraint=constraint_of(node.params["answer"]) if text else None,
             seed=node.params.get("seed", 0),
         )
@@ -138,3 +140,12 @@ class Asking:
             self.heard(call, reply)
             return reply
         raise AssertionError("the last attempt returns or raises")
+
+
+def _is_operand(value: Any) -> bool:
+    return type(value) is dict and set(value) == {OPERAND}
+
+
+def _value(value: Any, inputs: Sequence[Any]) -> Any:
+    """A parameter's value: what stands there, or the input it points to."""
+    return inputs[value[OPERAND]] if _is_operand(value) else value

@@ -17,6 +17,8 @@ from glasshouse.symbolic.call import NOTHING
 from glasshouse.symbolic.values import decode, encode
 
 LEAF = "value"
+OPERAND = "$operand"
+"""In a parameter `{"$operand": 2}`: its value is that of the third input."""
 
 
 class Node:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from glasshouse.symbolic.answers import specification
-from glasshouse.symbolic.graph import Node
+from glasshouse.symbolic.graph import LEAF, OPERAND, Node
 from glasshouse.symbolic.operations import OPERATIONS, OPERATORS, Operation
 from glasshouse.symbolic.sym import Sym, apply, lift
 
@@ -50,6 +50,8 @@ class Semantic:
     def ask(self, name: str, *arguments: Any, **named: Any) -> Sym:
         """The node of an operation of the table: operands first, then its parameters, then options by name.
 
+        A parameter that is a symbol, or holds some, becomes an input of the node.
+
         Raises `AttributeError` for an unknown operation, `TypeError` for wrong arguments.
         """
         if name not in OPERATIONS:
@@ -61,7 +63,12 @@ class Semantic:
         operands, params = _arguments(operation, (self.of_symbol, *arguments), named)
         params |= {key: value for key, value in options.items() if key != "as_" and key not in params}
         params["answer"] = specification(options.get("as_", operation.answer))
-        return Sym.of(Node(name, tuple(lift(operand).node for operand in operands), params))
+        inputs = [lift(operand).node for operand in operands]
+        for key, value in params.items():
+            if (symbol := lift(value)).node.op != LEAF or type(value) is Sym:
+                params[key] = {OPERAND: len(inputs)}
+                inputs.append(symbol.node)
+        return Sym.of(Node(name, tuple(inputs), params))
 
     def __getattr__(self, name: str) -> Callable[..., Sym]:
         if name not in OPERATIONS:
