@@ -22,7 +22,7 @@ from glasshouse.training.checkpoint import ResumeRefusedError
 
 SHORT = Interaction(epochs=6, prompts=8, candidates=10, capacity=24, assessed_prompts=50, save_every=2, seed=3)
 SMALL = EpistemicConfig(hidden=(8,), particles=4, prior_scale=2.0)
-AGENT = NeuralAgent(head=SMALL, updates=3, batch_size=5, learning_rate=0.01)
+AGENT = NeuralAgent(head=SMALL, updates=3, batch_size=5, learning_rate=0.01, penalty=2.0)
 
 
 def run(directory: Path, rule: Rule | None = None, agent: NeuralAgent = AGENT, **options):
@@ -121,7 +121,7 @@ def test_a_rule_that_needs_particles_refuses_a_point_estimate(tmp_path):
 
 @pytest.mark.slow
 def test_double_thompson_sampling_ends_above_passive_queries_with_the_same_network(tmp_path):
-    """Four seeds, the last quarter of the curve; the bar of 0.02 was set before the run."""
+    """Four seeds, the last quarter of the curve; the bar of 0.02 was set before any run."""
     interaction = Interaction(epochs=80, candidates=50, capacity=1600, assessed_prompts=200, save_every=80)
     gains = []
     for seed in range(4):

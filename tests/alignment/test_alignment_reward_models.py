@@ -64,7 +64,8 @@ def their_rewards(folder, conversations):
 
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_embeddings_are_those_of_each_conversation_alone(base, pooling):
-    encoder, encode, _, padding = open_encoder(base)
+    opened = open_encoder(base)
+    encoder, encode, padding = opened.module, opened.encode, opened.padding
     rows = [encode(messages) for messages in asked()]
     found = embed(encoder, rows, padding=padding, pooling=pooling, batch=3)
     theirs = transformers.AutoModel.from_pretrained(base)
@@ -78,11 +79,9 @@ def test_embeddings_are_those_of_each_conversation_alone(base, pooling):
 
 @pytest.mark.parametrize("kind", ["point", "ensemble", "epinet"])
 def test_a_head_learns_from_pairs_and_is_the_same_when_loaded(base, kind, tmp_path):
-    encoder, encode, context, padding = open_encoder(base)
     settings = QUICK.but(head=QUICK.head.but(kind=kind))
     made, result, worth = train_head(
-        encoder, encode, preferences(240), settings, tmp_path / "run", context=context, padding=padding,
-        validation=preferences(80, split="holdout"),
+        open_encoder(base), preferences(240), settings, tmp_path / "run", validation=preferences(80, split="holdout"),
     )  # fmt: skip
     assert result.finished
     assert worth["pairs"] == 240
@@ -97,11 +96,8 @@ def test_a_head_learns_from_pairs_and_is_the_same_when_loaded(base, kind, tmp_pa
 
 @pytest.mark.parametrize("kind", ["point", "ensemble"])
 def test_a_linear_head_on_the_last_token_is_a_sequence_classifier(base, kind, tmp_path):
-    encoder, encode, context, padding = open_encoder(base)
     settings = QUICK.but(epochs=1, pooling="last", head=QUICK.head.but(kind=kind, hidden=()))
-    made, *_ = train_head(
-        encoder, encode, preferences(64), settings, tmp_path / "run", context=context, padding=padding
-    )
+    made, *_ = train_head(open_encoder(base), preferences(64), settings, tmp_path / "run")
     save_reward_model(made, base, tmp_path / "saved")
     conversations = asked()
     assert torch.allclose(their_rewards(tmp_path / "saved", conversations), made.rewards(conversations), atol=1e-4)
@@ -110,13 +106,11 @@ def test_a_linear_head_on_the_last_token_is_a_sequence_classifier(base, kind, tm
 
 
 def test_a_whole_classifier_learns_and_transformers_loads_it(base, tmp_path):
-    classifier, encode, context, padding = open_classifier(base, seed=3)
-    again, *_ = open_classifier(base, seed=3)
-    assert torch.equal(classifier.score.weight, again.score.weight)
+    classifier, again = open_classifier(base, seed=3), open_classifier(base, seed=3)
+    assert torch.equal(classifier.module.score.weight, again.module.score.weight)
     settings = RewardTraining(learn="everything", epochs=6, learning_rate=3e-3, batch_size=32)
     made, _, worth = train_classifier(
-        classifier, encode, preferences(240), settings, tmp_path / "run", context=context, padding=padding,
-        validation=preferences(80, split="holdout"),
+        classifier, preferences(240), settings, tmp_path / "run", validation=preferences(80, split="holdout"),
     )  # fmt: skip
     assert worth["accuracy"] > 0.9
     save_reward_model(made, base, tmp_path / "saved")
@@ -133,18 +127,19 @@ def test_another_architecture_with_a_tokenizer_without_a_template(base, tmp_path
     )
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
     tokenizer.save_pretrained(tmp_path / "gpt2")
-    classifier, encode, context, padding = open_classifier(tmp_path / "gpt2")
-    tokens = encode([Message("user", "hi"), Message("assistant", "yes")])
+    classifier = open_classifier(tmp_path / "gpt2")
+    tokens = classifier.encode([Message("user", "hi"), Message("assistant", "yes")])
     assert tokenizer.decode(tokens.ids) == "\n\nHuman: hi\n\nAssistant: yes<|endoftext|>"
     assert tokenizer.decode(tokens.ids[tokens.answer :]) == " yes<|endoftext|>"
     settings = RewardTraining(learn="everything", epochs=1, batch_size=8)
     made, *_ = train_classifier(
-        classifier, encode, preferences(16), settings, tmp_path / "run", context=context, padding=padding
+        classifier,
+        preferences(16),
+        settings,
+        tmp_path / "run",
     )
-    encoder, encode, context, padding = open_encoder(tmp_path / "gpt2")
-    with_head, *_ = train_head(
-        encoder, encode, preferences(16), QUICK, tmp_path / "head", context=context, padding=padding
-    )
+    encoder = open_encoder(tmp_path / "gpt2")
+    with_head, *_ = train_head(encoder, preferences(16), QUICK, tmp_path / "head")
     for number, (model, particles) in enumerate(((made, 1), (with_head, 4))):
         save_reward_model(model, tmp_path / "gpt2", tmp_path / f"saved-{number}")
         found = load_reward_model(tmp_path / f"saved-{number}").rewards(asked())
@@ -153,7 +148,8 @@ def test_another_architecture_with_a_tokenizer_without_a_template(base, tmp_path
 
 
 def test_the_beginning_is_cut_and_margins_are_kept(base):
-    _, encode, _, padding = open_encoder(base)
+    opened = open_encoder(base)
+    encode, padding = opened.encode, opened.padding
     item = preferences(1)[0]
     long = Preference(item.prompt, "so " * 200 + "yes", "so " * 200 + "no", "long", margin=0.5)
     rows = encode_pairs([item, long], encode, 32, padding)
@@ -169,7 +165,7 @@ def test_the_beginning_is_cut_and_margins_are_kept(base):
 
 def test_our_chat_form_is_that_of_the_folder_for_transformers(base):
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    _, encode, *_ = open_encoder(base)
+    encode = open_encoder(base).encode
     theirs, messages = tokenizer_encoding(tokenizer), asked(1)[0]
     assert encode(messages).ids.tolist() == theirs(messages).ids.tolist()
     assert encode(messages).answer == theirs(messages).answer
@@ -179,10 +175,9 @@ def test_our_chat_form_is_that_of_the_folder_for_transformers(base):
 def test_what_is_no_reward_model_is_told(base, tmp_path):
     with pytest.raises(RewardModelError, match="is this a model folder"):
         load_reward_model(tmp_path)
-    encoder, encode, context, padding = open_encoder(base)
-    made, *_ = train_head(
-        encoder, encode, preferences(16), QUICK.but(epochs=1), tmp_path / "run", context=context, padding=padding
-    )
+    made, *_ = train_head(open_encoder(base), preferences(16), QUICK.but(epochs=1), tmp_path / "run")
+    with pytest.raises(DataError, match="a context of 97 tokens exceeds the model's 96"):
+        train_head(open_encoder(base), preferences(16), QUICK.but(context=97), tmp_path / "longer")
     with pytest.raises(ValueError, match="conversation 1 does not end with an answer"):
         made.rewards([asked(1)[0], [Message("user", "hi")]])
     save_reward_model(made, base, tmp_path / "saved")

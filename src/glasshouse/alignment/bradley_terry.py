@@ -33,6 +33,7 @@ from glasshouse.alignment.joint_nll import (
 from glasshouse.nn.epistemic import EpinetHead, EpistemicHead, PointHead
 from glasshouse.training.data import DataError, TrainingData
 from glasshouse.training.objective import Loss, Step
+from glasshouse.training.parallelize import longest_list
 
 Rewards = Callable[[Mapping[str, Tensor], torch.Generator | None], Tensor]
 """From a batch to rewards `[particles, pairs, 2]`, chosen before rejected."""
@@ -121,6 +122,10 @@ class RewardModelling:
             if parameter.requires_grad
         ]
         return torch.stack(terms).sum()
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers of a model that learns as a whole."""
+        return longest_list(self.model)
 
     def validate(self) -> dict[str, float]:
         """Accuracy, marginal and dyadic log-loss of the held-out pairs."""

@@ -44,7 +44,8 @@ from glasshouse.training.trainer import train
 
 
 class NeuralAgent(Config):
-    """How the agent learns.
+    """How the agent learns. The defaults gave double Thompson sampling the highest end on two worlds of modes (seeds 10
+    and 11), among prior scales of 1 and 3 and penalties of 0.2 and 2.
 
     Attributes:
         head: what gives rewards.
@@ -53,11 +54,11 @@ class NeuralAgent(Config):
         penalty: lambda.
     """
 
-    head: EpistemicConfig = EpistemicConfig(hidden=(64, 64), prior_scale=3.0)
+    head: EpistemicConfig = EpistemicConfig(hidden=(64, 64))
     updates: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    penalty: float = Field(2.0, ge=0)
+    penalty: float = Field(0.2, ge=0)
 
     def training(self, interaction: Interaction) -> Training:
         """The trainer's configuration for a whole interaction: Adam at a constant rate."""

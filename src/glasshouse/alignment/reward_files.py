@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glasshouse.alignment.preference_rows import Encode, chat_encoding, tokenizer_encoding
-from glasshouse.alignment.reward_models import LoadedRewardModel, RewardTraining
-from glasshouse.language.chat import JINJA, Chat, read_chat_template
+from glasshouse.alignment.reward_models import Base, LoadedRewardModel, RewardTraining
+from glasshouse.language.chat import JINJA, Chat, read_chat_template, write_chat_template
 from glasshouse.nn.epistemic import EnsembleHead, PointHead
 from glasshouse.nn.families import FAMILIES
 from glasshouse.nn.huggingface import load_huggingface
@@ -38,8 +38,8 @@ class RewardModelError(ValueError):
     """A folder that is no reward model, or a base model that cannot become one."""
 
 
-def open_encoder(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, Encode, int, int]:
-    """The language model of a folder, how conversations become its tokens, its context and its padding token.
+def open_encoder(folder: str | Path, device: str = "cpu") -> Base:
+    """The language model of a folder, for a head.
 
     Our own families are read without `transformers`; others through `AutoModel`.
     """
@@ -50,13 +50,11 @@ def open_encoder(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, En
     else:
         encoder = _transformers().AutoModel.from_pretrained(home, **_LOCAL).to(device).eval()
     encode, padding = open_tokenizer(home)
-    return encoder.requires_grad_(False), encode, context_of(about), padding
+    return Base(encoder.requires_grad_(False), encode, context_of(about), padding)
 
 
-def open_classifier(
-    folder: str | Path, *, outputs: int = 1, seed: int = 0, device: str = "cpu"
-) -> tuple[nn.Module, Encode, int, int]:
-    """A sequence classifier from a folder, as `open_encoder`; an output layer that it lacks is drawn from `seed`."""
+def open_classifier(folder: str | Path, *, outputs: int = 1, seed: int = 0, device: str = "cpu") -> Base:
+    """A sequence classifier from a folder; an output layer that it lacks is drawn from `seed`."""
     home = Path(folder)
     encode, padding = open_tokenizer(home)
     with torch.random.fork_rng(devices=[]):
@@ -64,14 +62,14 @@ def open_classifier(
         model = _transformers().AutoModelForSequenceClassification.from_pretrained(
             home, num_labels=outputs, pad_token_id=padding, **_LOCAL
         )
-    return model.to(device).eval(), encode, context_of(_config(home)), padding
+    return Base(model.to(device).eval(), encode, context_of(_config(home)), padding)
 
 
 def open_tokenizer(folder: Path) -> tuple[Encode, int]:
     """How conversations become tokens: our chat form where the folder is one of ours, else its tokenizer's own."""
     about, template = _config(folder), read_chat_template(folder)
     end = about.get("eos_token_id")
-    if about.get("model_type") in FAMILIES and isinstance(end, int) and template in (JINJA, None):
+    if _ours(folder) and isinstance(end, int) and template in (JINJA, None):
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         return chat_encoding(Chat(tokenizer, end)), end
     theirs = _transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -89,7 +87,7 @@ def save_reward_model(model: LoadedRewardModel, base: str | Path, folder: str | 
         raise RewardModelError(f"{target} is not empty: save into a new folder")
     score = None if model.head is None else linear_score(model)
     if model.head is None or score is not None:
-        classifier = model.encoder if score is None else _with_score(source, score)
+        classifier = model.base.module if score is None else _with_score(source, score)
         classifier.save_pretrained(target)  # type: ignore[operator]
         _copy(source, target, KEPT)
     else:
@@ -97,9 +95,11 @@ def save_reward_model(model: LoadedRewardModel, base: str | Path, folder: str | 
         _copy(source, target, ("config.json", *names))
         save_file({name: part.detach().cpu().contiguous() for name, part in model.head.state_dict().items()},
                   target / HEAD_WEIGHTS)  # fmt: skip
+    if (target / "tokenizer_config.json").exists() and read_chat_template(source) is None and _ours(source):
+        write_chat_template(target)  # a base model was not trained in the form, but it judges in it
     about = {
         "settings": model.settings.model_dump(mode="json"),
-        "context": model.context,
+        "context": model.base.context,
         "features": None if model.head is None or score is not None else model.head.features,
     }
     (target / HEAD_SHAPE).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -112,15 +112,15 @@ def load_reward_model(folder: str | Path, device: str = "cpu") -> LoadedRewardMo
     settings = RewardTraining(**about["settings"]) if about else RewardTraining(learn="everything")
     if about.get("features") is None:
         outputs = len(_config(home).get("id2label") or [0])
-        classifier, encode, context, padding = open_classifier(home, outputs=outputs, device=device)
-        return LoadedRewardModel(classifier, encode, about.get("context", context), padding, settings=settings)
-    encoder, encode, _, padding = open_encoder(home, device)
+        classifier = open_classifier(home, outputs=outputs, device=device)
+        return LoadedRewardModel(classifier.within(about.get("context")), None, settings)
+    encoder = open_encoder(home, device).within(about["context"])
     head = settings.head.build(about["features"], seed=settings.seed)
     try:
         head.load_state_dict(load_file(home / HEAD_WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise RewardModelError(f"{home / HEAD_WEIGHTS} is not the head that {HEAD_SHAPE} says: {error}") from None
-    return LoadedRewardModel(encoder, encode, about["context"], padding, head.to(device).eval(), settings)
+    return LoadedRewardModel(encoder, head.to(device).eval(), settings)
 
 
 def linear_score(model: LoadedRewardModel) -> Tensor | None:
@@ -145,13 +145,17 @@ def context_of(about: dict[str, Any]) -> int:
 
 
 def _with_score(base: Path, score: Tensor) -> nn.Module:
-    classifier, *_ = open_classifier(base, outputs=len(score))
+    classifier = open_classifier(base, outputs=len(score)).module
     with torch.no_grad():
         classifier.score.weight.copy_(score)  # type: ignore[union-attr, operator]
     return classifier
 
 
 _LOCAL = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
+
+
+def _ours(folder: Path) -> bool:
+    return _config(folder).get("model_type") in FAMILIES
 
 
 def _config(folder: Path) -> dict[str, Any]:

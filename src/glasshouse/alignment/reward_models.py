@@ -28,6 +28,7 @@ from glasshouse.language.chat import Message
 from glasshouse.language.conversations import Preference
 from glasshouse.language.finetune import Adaptation
 from glasshouse.nn.epistemic import EpistemicConfig, EpistemicHead
+from glasshouse.training.data import DataError
 from glasshouse.training.trainer import TrainingResult, train
 
 
@@ -60,22 +61,43 @@ class RewardTraining(Adaptation):
 
 
 @dataclasses.dataclass(frozen=True)
+class Base:
+    """A model that was opened to become a reward model (`glasshouse.alignment.reward_files`).
+
+    Attributes:
+        module: a language model, or a sequence classifier.
+        encode: how a conversation becomes tokens.
+        context: most tokens; what is longer loses its beginning.
+        padding: the token that fills rows up.
+    """
+
+    module: nn.Module
+    encode: Encode
+    context: int
+    padding: int
+
+    def within(self, context: int | None) -> Base:
+        """The same with a shorter context. Raises `DataError` for a longer one."""
+        if context is not None and context > self.context:
+            raise DataError(f"a context of {context} tokens exceeds the model's {self.context}")
+        return dataclasses.replace(self, context=context or self.context)
+
+    def pairs(self, preferences: Sequence[Preference]) -> TokenPairs:
+        """Preferences as token rows."""
+        return encode_pairs(preferences, self.encode, self.context, self.padding)
+
+
+@dataclasses.dataclass(frozen=True)
 class LoadedRewardModel:
     """A reward model, ready to judge conversations.
 
     Attributes:
-        encoder: the language model under a head, or the sequence classifier.
-        encode: how a conversation becomes tokens.
-        context: most tokens; what is longer loses its beginning.
-        padding: the token that fills rows up.
+        base: the language model under a head, or the sequence classifier.
         head: None for a sequence classifier.
         settings: how it was trained.
     """
 
-    encoder: nn.Module
-    encode: Encode
-    context: int
-    padding: int
+    base: Base
     head: EpistemicHead | None = None
     settings: RewardTraining = dataclasses.field(default_factory=RewardTraining)
 
@@ -87,29 +109,27 @@ class LoadedRewardModel:
         for number, messages in enumerate(conversations):
             if not messages or messages[-1].role != "assistant":
                 raise ValueError(f"conversation {number} does not end with an answer, so there is nothing to judge")
-        rows = [self.encode(messages).within(self.context) for messages in conversations]
+        base = self.base
+        rows = [base.encode(messages).within(base.context) for messages in conversations]
         if not rows:
             raise ValueError("there is no conversation to judge")
         if self.head is None:
-            device, found = next(self.encoder.parameters()).device, []
+            device, found = next(base.module.parameters()).device, []
             for start in range(0, len(rows), batch):
-                given = padded(rows[start : start + batch], self.padding)
-                found.append(classified(self.encoder, {name: part.to(device) for name, part in given.items()}).cpu())
+                given = padded(rows[start : start + batch], base.padding)
+                found.append(classified(base.module, {name: part.to(device) for name, part in given.items()}).cpu())
             return torch.cat(found).T.float()
-        features = embed(self.encoder, rows, padding=self.padding, pooling=self.settings.pooling, batch=batch)
+        features = embed(base.module, rows, padding=base.padding, pooling=self.settings.pooling, batch=batch)
         rewards: Tensor = self.head(features.to(next(self.head.parameters()).device))
         return rewards.cpu()
 
 
 def train_head(
-    encoder: nn.Module,
-    encode: Encode,
+    base: Base,
     preferences: Sequence[Preference],
     settings: RewardTraining,
     directory: Path | str,
     *,
-    context: int,
-    padding: int,
     validation: Sequence[Preference] = (),
     **options: Any,
 ) -> tuple[LoadedRewardModel, TrainingResult, dict[str, float]]:
@@ -118,42 +138,35 @@ def train_head(
     Returns the reward model, the trainer's result, and what became of the pairs with what the model is worth on
     `validation` (see `quality`).
     """
-    context = settings.context or context
-    rows = encode_pairs(preferences, encode, context, padding)
-    features = embed_pairs(encoder, rows, pooling=settings.pooling)
-    held_out = None
-    if validation:
-        held_out = embed_pairs(encoder, encode_pairs(validation, encode, context, padding), pooling=settings.pooling)
+    base = base.within(settings.context)
+    rows = base.pairs(preferences)
+    features = embed_pairs(base.module, rows, pooling=settings.pooling)
+    held_out = embed_pairs(base.module, base.pairs(validation), pooling=settings.pooling) if validation else None
     head = settings.head.build(features.tensors["features"].shape[-1], seed=settings.seed)
-    head.to(next(encoder.parameters()).device)
+    head.to(next(base.module.parameters()).device)
     objective = RewardModelling(head, **_weights(settings, rows), validation=held_out)
     result = train(objective, features, settings.training(rows.rows), directory, **options)
-    made = LoadedRewardModel(encoder, encode, context, padding, head.eval(), settings)
-    return made, result, objective.validate() | rows.counts
+    return LoadedRewardModel(base, head.eval(), settings), result, objective.validate() | rows.counts
 
 
 def train_classifier(
-    classifier: nn.Module,
-    encode: Encode,
+    base: Base,
     preferences: Sequence[Preference],
     settings: RewardTraining,
     directory: Path | str,
     *,
-    context: int,
-    padding: int,
     validation: Sequence[Preference] = (),
     **options: Any,
 ) -> tuple[LoadedRewardModel, TrainingResult, dict[str, float]]:
     """Train every weight of a Hugging Face sequence classifier in place, otherwise as `train_head`."""
-    context = settings.context or context
-    rows = encode_pairs(preferences, encode, context, padding)
-    held_out = encode_pairs(validation, encode, context, padding) if validation else None
-    rewards = classifier_rewards(classifier)
-    objective = RewardModelling(classifier, rewards=rewards, **_weights(settings, rows), validation=held_out)
+    base = base.within(settings.context)
+    rows = base.pairs(preferences)
+    held_out = base.pairs(validation) if validation else None
+    rewards = classifier_rewards(base.module)
+    objective = RewardModelling(base.module, rewards=rewards, **_weights(settings, rows), validation=held_out)
     result = train(objective, rows, settings.training(rows.rows), directory, **options)
-    own = settings.but(learn="everything")
-    made = LoadedRewardModel(classifier.eval(), encode, context, padding, settings=own)
-    return made, result, objective.validate() | rows.counts
+    base.module.eval()
+    return LoadedRewardModel(base, None, settings.but(learn="everything")), result, objective.validate() | rows.counts
 
 
 def classifier_rewards(classifier: nn.Module) -> Rewards:

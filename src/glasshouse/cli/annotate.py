@@ -18,7 +18,7 @@ KEYS = {"1": "A", "2": "B", "0": "tie", "s": "skip"}
 
 
 @click.command()
-@click.argument("questions", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("questions", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--ledger", type=click.Path(path_type=Path, dir_okay=False), help="Where answers go. [QUESTIONS.ledger]")
 @click.option("--name", help="Who answers, as the ledger records it. [the name of the user]")
 @click.option("--page", is_flag=True, help="A page for the browser of this machine, in place of the terminal.")
@@ -26,7 +26,7 @@ KEYS = {"1": "A", "2": "B", "0": "tie", "s": "skip"}
 @click.option("--rule", type=click.Choice(RULES), default="passive", show_default=True, help="Chooses among several.")
 @click.option(
     "--reward-model",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path, file_okay=False),
     help="A folder whose rewards the rule and the reasons go by.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the rule, and of which response is A.")
