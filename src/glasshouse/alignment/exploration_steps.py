@@ -8,28 +8,36 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glasshouse.alignment import win_rates
+from glasshouse.alignment import online, win_rates
 from glasshouse.alignment.exact_agent import LaplaceAgent
 from glasshouse.alignment.exploration import Rule
 from glasshouse.alignment.interaction import Curve, Interaction, interact
 from glasshouse.alignment.ledger import Ledger
+from glasshouse.alignment.online import NeuralAgent
 from glasshouse.alignment.worlds.linear import Linear
 from glasshouse.alignment.worlds.modes import Modes
+from glasshouse.alignment.worlds.sparse import Sparse
 from glasshouse.nn.threads import one_thread
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.panels import Panel
+from glasshouse.store.progress import SilentBar
 from glasshouse.store.step import Run, step
 
 CURVES, QUERIES = "curves.json", "queries.parquet"
 ExactWorld = Literal["modes", "linear"]
+NeuralWorld = Literal["modes", "sparse"]
 WORLDS: dict[ExactWorld, Callable[[int], Modes | Linear]] = {"modes": Modes, "linear": Linear}
+NEURAL_WORLDS: dict[NeuralWorld, Callable[[int], Modes | Sparse]] = {
+    "modes": partial(Modes, view="embedding"),
+    "sparse": Sparse,
+}
 
 
 class Explored(Artifact):
@@ -86,6 +94,39 @@ def explore(
         return interact(drawn, agent, rule, interaction.but(seed=seed), _home(run, seed), advance=advance)
 
     return explored(run, f"{rule.name}, {world}", one, range(interaction.seed, interaction.seed + seeds), interaction)
+
+
+@step()
+def explore_with_a_network(
+    run: Run,
+    world: NeuralWorld,
+    rule: Rule,
+    interaction: Interaction,
+    agent: NeuralAgent = NeuralAgent(),  # noqa: B008 (frozen)
+    seeds: int = 4,
+) -> Explored:
+    """Let a neural agent ask by a rule in a world it sees as embeddings, otherwise as `explore`."""
+
+    def one(seed: int, advance: Callable[[int], object]) -> Curve:
+        told = _Epochs(agent.updates, advance)
+        return online.explore(
+            NEURAL_WORLDS[world](seed), rule, interaction.but(seed=seed), agent, _home(run, seed), progress=told
+        )
+
+    title = f"{rule.name}, {agent.head.kind}, {world}"
+    return explored(run, title, one, range(interaction.seed, interaction.seed + seeds), interaction)
+
+
+class _Epochs(SilentBar):
+    """Counts epochs where the trainer counts updates."""
+
+    def __init__(self, updates: int, advance: Callable[[int], object]) -> None:
+        self.updates, self.tell, self.done = updates, advance, 0
+
+    def advance(self, amount: float = 1) -> None:
+        before, self.done = self.done // self.updates, self.done + int(amount)
+        if self.done // self.updates > before:
+            self.tell(self.done // self.updates - before)
 
 
 def explored(
