@@ -3,11 +3,22 @@
 import pytest
 import torch
 
+from glasshouse.alignment import online
 from glasshouse.alignment.exact_agent import LaplaceAgent
 from glasshouse.alignment.exploration import Rule
-from glasshouse.alignment.exploration_steps import Explored, RuleComparison, compare_rules, explore, side_by_side
+from glasshouse.alignment.exploration_steps import (
+    Explored,
+    RuleComparison,
+    _Epochs,
+    compare_rules,
+    explore,
+    explore_with_a_network,
+    side_by_side,
+)
 from glasshouse.alignment.interaction import Curve, Interaction, interact
+from glasshouse.alignment.online import NeuralAgent
 from glasshouse.alignment.worlds.modes import Modes
+from glasshouse.nn.epistemic import EpistemicConfig
 from glasshouse.store.execution import execute
 from glasshouse.store.store import Store
 
@@ -48,6 +59,24 @@ def test_the_comparison_has_values_and_panels(made):
     each = [found[f"double_ts/mean/seed {seed}"] for seed in (5, 6, 7)]
     assert found["double_ts/mean"] == pytest.approx(sum(each) / 3)
     assert comparison.panels()[0].title == "Modes: win rate against queries"
+
+
+def test_networks_side_by_side_are_those_of_one_after_the_other(tmp_path):
+    agent = NeuralAgent(head=EpistemicConfig(hidden=(8,), particles=3), updates=2)
+    made = execute(explore_with_a_network("modes", Rule(), SHORT, agent, seeds=3), Store(tmp_path / "store"))
+    assert isinstance(made, Explored)
+    for seed in (6, 7):
+        alone = online.explore(Modes(seed, "embedding"), Rule(), SHORT.but(seed=seed), agent, tmp_path / str(seed))
+        assert made.curves[seed] == alone
+    assert len(made.queries()) == 3 * 4 * 6
+
+
+def test_the_bar_of_a_network_counts_epochs():
+    counted: list[int] = []
+    bar = _Epochs(5, counted.append)
+    for updates in (3, 3, 14, 1, 4):
+        bar.advance(updates)
+    assert counted == [1, 3, 1]
 
 
 def test_one_failed_seed_ends_the_others():

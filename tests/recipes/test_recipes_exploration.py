@@ -11,7 +11,7 @@ from glasshouse.store.store import Store
 
 
 def test_the_whole_recipe_runs(tmp_path):
-    made = execute(room.exploration(seeds=2, epochs=2), Store(tmp_path))
+    made = execute(room.exploration(seeds=2, epochs=3, network_seeds=1), Store(tmp_path))
     assert isinstance(made, Evaluation)
     decided = {item["name"]: item["status"] for item in made.claims}
     assert decided["every_query_can_be_traced"] == "holds"
@@ -48,6 +48,32 @@ def test_the_control_fails_to_either_side_and_against_the_best_passive(gain, sta
     values = {"linear/passive/mean": 0.6, "linear/double TS/mean": 0.7 + gain}
     values |= {f"linear/passive, prior x {scale}/mean": 0.7 for scale in room.PRIORS}
     assert decided(room.no_rule_helps_where_all_pairs_tell_the_same, values) == status
+
+
+@pytest.mark.parametrize(
+    ("dyadic", "marginal", "status"),
+    [(6.0, 0.69, "holds"), (6.4, 0.69, "does not hold"), (6.0, 0.75, "does not hold"), (6.0, 0.6, "does not hold")],
+)
+def test_joint_log_loss_counts_only_at_the_same_marginal(dyadic, marginal, status):
+    values = {"heads/point/marginal_nll": 0.69, "heads/ensemble/marginal_nll": marginal}
+    for seed in range(3):
+        values[f"heads/point/dyadic_nll/seed {seed}"] = 6.5
+        values[f"heads/ensemble/dyadic_nll/seed {seed}"] = dyadic if seed == 1 else 5.0
+    assert decided(room.an_ensemble_knows_its_doubt, values) == status
+
+
+def test_the_best_passive_network_counts():
+    values = {"networks/double TS/last quarter": 0.8} | {f"networks/{name}/last quarter": 0.7 for name in room.TUNED}
+    assert decided(room.tuning_a_passive_network_is_not_enough, values) == "holds"
+    last = list(room.TUNED)[-1]
+    values[f"networks/{last}/last quarter"] = 0.79
+    assert decided(room.tuning_a_passive_network_is_not_enough, values) == "does not hold"
+
+
+def test_real_pairs_are_another_part(tmp_path):
+    steps = [node._definition.name for node in order(room.exploration(pairs=str(tmp_path / "pairs.jsonl")))]
+    assert steps.count("compare_heads") == 2
+    assert "preferences" in steps
 
 
 def test_one_untraced_query_is_one_too_many():

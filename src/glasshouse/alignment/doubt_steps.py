@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from statistics import fmean, pstdev
 from typing import Any
 
 from glasshouse.alignment.doubt import HeadTraining, head_quality, worded_pairs, world_pairs
-from glasshouse.alignment.exploration_steps import NEURAL_WORLDS, NeuralWorld
+from glasshouse.alignment.exploration_steps import NEURAL_WORLDS, NeuralWorld, side_by_side
 from glasshouse.language.adaptation import Preferences
 from glasshouse.nn.epistemic import EpistemicConfig
-from glasshouse.nn.threads import one_thread
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.panels import Bars, Panel, Table
 from glasshouse.store.step import Run, step
-from glasshouse.training.data import TensorRows
 
 MEASURES = {
     "accuracy": "share right",
@@ -92,24 +90,24 @@ def compare_heads(
         pairs, held_out: of a world, drawn anew for every seed.
         preferences: real ones in place of a world: hashed words of their answers. Seeds then differ in the heads only.
     """
-    found: list[dict[str, Any]] = []
-    with run.bar("reward heads", len(heads) * seeds) as shown, one_thread():
-        for seed in range(seeds):
-            if preferences is None:
-                made = NEURAL_WORLDS[world](seed)
-                rows = world_pairs(made, pairs, seed, "learnt"), world_pairs(made, held_out, seed, "held out")
-            else:
-                rows = _worded(preferences)
-            for name, head in heads.items():
-                home = run.scratch / f"{name}-{seed}"
-                measured = head_quality(head, settings, *rows, home, seed=seed)
-                found.append({"head": name, "seed": seed, "measured": measured})
-                shown.advance()
+
+    def one(seed: int, advance: Callable[[int], object]) -> list[dict[str, Any]]:
+        if preferences is None:
+            made = NEURAL_WORLDS[world](seed)
+            rows = world_pairs(made, pairs, seed, "learnt"), world_pairs(made, held_out, seed, "held out")
+        else:
+            rows = worded_pairs(preferences.train), worded_pairs(preferences.holdout)
+        records = []
+        for name, head in heads.items():
+            measured = head_quality(head, settings, *rows, run.scratch / f"{name}-{seed}", seed=seed)
+            records.append({"head": name, "seed": seed, "measured": measured})
+            advance(1)
+        return records
+
+    with run.bar("reward heads", len(heads) * seeds) as shown:
+        by_seed = side_by_side(one, range(seeds), shown.advance)
+    found = [record for records in by_seed.values() for record in records]
     (run.output / "heads.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     comparison = HeadComparison(run.output)
     run.measure(**comparison.values)
     return comparison
-
-
-def _worded(preferences: Preferences) -> tuple[TensorRows, TensorRows]:
-    return worded_pairs(preferences.train), worded_pairs(preferences.holdout)

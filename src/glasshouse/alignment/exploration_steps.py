@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +31,7 @@ from glasshouse.store.progress import SilentBar
 from glasshouse.store.step import Run, step
 
 CURVES, QUERIES = "curves.json", "queries.parquet"
+T = TypeVar("T")
 ExactWorld = Literal["modes", "linear"]
 NeuralWorld = Literal["modes", "sparse"]
 WORLDS: dict[ExactWorld, Callable[[int], Modes | Linear]] = {"modes": Modes, "linear": Linear}
@@ -148,8 +149,8 @@ def explored(
 
 
 def side_by_side(
-    one: Callable[[int, Callable[[int], object]], Curve], seeds: range, advance: Callable[[int], object]
-) -> dict[int, Curve]:
+    one: Callable[[int, Callable[[int], object]], T], seeds: range, advance: Callable[[int], object]
+) -> dict[int, T]:
     """Seeds in threads, one arithmetic thread each; the order in which they run changes no number.
 
     When one fails, or Ctrl-C is pressed, the others end at their next epoch.

@@ -3,17 +3,23 @@
 The paper's agents choose among answers of a language model and are judged by a larger one; here the worlds are such
 that the reward is known exactly. In the world of modes good answers are rare and different in kind. In the dense linear
 world every pair tells about as much as any other: the control, in which no rule should help. The exact agent has the
-same Bayesian model under every rule, so that only the queries differ.
+same Bayesian model under every rule, so that only the queries differ; the neural agent is the paper's, an ensemble
+with prior networks on embeddings. The joint log-loss asks whether such a head knows its doubt.
 """
 
 from __future__ import annotations
 
 import itertools
 
+from glasshouse.alignment.doubt import HeadTraining
+from glasshouse.alignment.doubt_steps import compare_heads
 from glasshouse.alignment.exploration import Rule
-from glasshouse.alignment.exploration_steps import compare_rules, explore
+from glasshouse.alignment.exploration_steps import compare_rules, explore, explore_with_a_network
 from glasshouse.alignment.interaction import Interaction
-from glasshouse.evaluation.steps import Evaluation, conclude
+from glasshouse.alignment.online import NeuralAgent
+from glasshouse.evaluation.steps import Evaluation, Measured, conclude
+from glasshouse.language.adaptation import preferences
+from glasshouse.nn.epistemic import EpistemicConfig
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
 from glasshouse.store.recipe import recipe
 
@@ -26,16 +32,36 @@ RULES = {
 }
 TEMPERATURES = (0.1, 1.0)
 PRIORS = (0.3, 3.0)
-"""Other settings of the point agents, so that what double Thompson sampling is compared with is tuned."""
+"""Other settings of the exact baselines, so that what double Thompson sampling is compared with is tuned."""
+ENSEMBLE = NeuralAgent()
+POINT = NeuralAgent(head=EpistemicConfig(kind="point", hidden=(64, 64)))
+NETWORKS = {
+    "passive": (RULES["passive"], ENSEMBLE),
+    "infomax": (RULES["infomax"], ENSEMBLE),
+    "double TS": (RULES["double TS"], ENSEMBLE),
+    "Boltzmann, point": (RULES["Boltzmann"], POINT),
+}
+TUNED = {
+    "passive, point": POINT,
+    "passive, point, rate 3e-4, penalty 5": POINT.but(learning_rate=3e-4, penalty=5.0),
+    "passive, point, penalty 0.3": POINT.but(penalty=0.3),
+}
+HEADS = {
+    "point": EpistemicConfig(kind="point", hidden=(64,)),
+    "ensemble": EpistemicConfig(kind="ensemble", hidden=(64,)),
+    "epinet": EpistemicConfig(kind="epinet", hidden=(64,)),
+}
 
 
 @recipe
-def exploration(seeds: int = 10, epochs: int = 60) -> Evaluation:
+def exploration(seeds: int = 10, epochs: int = 60, network_seeds: int = 4, pairs: str = "") -> Evaluation:
     """Ask the right questions: which pairs of answers to have people compare.
 
     Args:
         seeds: worlds, each with its own candidates and answers, the same for every rule.
-        epochs: batches of 32 queries.
+        epochs: batches of 32 queries; a third more for neural agents.
+        network_seeds: the same for neural agents.
+        pairs: a file of real preference pairs (JSON Lines), on which heads are compared too.
     """
     interaction = Interaction(epochs=epochs, prompts=32, candidates=50, capacity=32 * epochs)
     modes = {name: explore("modes", rule, interaction, seeds) for name, rule in RULES.items()}
@@ -52,12 +78,24 @@ def exploration(seeds: int = 10, epochs: int = 60) -> Evaluation:
     linear |= {
         f"passive, prior x {scale}": explore("linear", RULES["passive"], interaction, seeds, scale) for scale in PRIORS
     }
+    longer = interaction.but(epochs=4 * epochs // 3, capacity=1600, assessed_prompts=200)
+    agents = NETWORKS | {name: (RULES["passive"], agent) for name, agent in TUNED.items()}
+    networks = {
+        name: explore_with_a_network("modes", rule, longer, agent, network_seeds)
+        for name, (rule, agent) in agents.items()
+    }
+    parts: dict[str, Measured] = {
+        "modes": compare_rules("Modes, exact agent", modes),
+        "settings": compare_rules("Modes, exact agent, settings of the baselines", cold_and_hot | tuned),
+        "linear": compare_rules("Dense linear rewards (control), exact agent", linear),
+        "networks": compare_rules("Modes, neural agents", networks),
+        "heads": compare_heads(HEADS, HeadTraining(), seeds),
+    }
+    if pairs:
+        real = preferences(pairs, holdout=0.26)
+        parts["real pairs"] = compare_heads(HEADS, HeadTraining(), network_seeds, preferences=real)
     return conclude(
-        {
-            "modes": compare_rules("Modes, exact agent", modes),
-            "settings": compare_rules("Modes, exact agent, settings of the baselines", cold_and_hot | tuned),
-            "linear": compare_rules("Dense linear rewards (control), exact agent", linear),
-        },
+        parts,
         claims=[
             double_ts_learns_from_fewer_queries,
             passive_needs_more_labels,
@@ -65,6 +103,11 @@ def exploration(seeds: int = 10, epochs: int = 60) -> Evaluation:
             double_ts_ends_first,
             tuning_passive_is_not_enough,
             no_rule_helps_where_all_pairs_tell_the_same,
+            networks_gain_from_double_ts_too,
+            tuning_a_passive_network_is_not_enough,
+            an_ensemble_knows_its_doubt,
+            its_doubt_is_not_noise,
+            *([an_ensemble_knows_its_doubt_about_people] if pairs else []),
             every_query_can_be_traced,
         ],
     )
@@ -146,6 +189,64 @@ def no_rule_helps_where_all_pairs_tell_the_same(measures: Measures) -> Verdict:
     tuned = [measures["linear/passive/mean"], *(measures[f"linear/passive, prior x {scale}/mean"] for scale in PRIORS)]
     gain = measures["linear/double TS/mean"] - max(tuned)
     return Verdict(abs(gain) <= 0.01, f"{gain:+.4f} win rate", "within ±0.01")
+
+
+@claim(
+    "Neural agents: with the same ensemble, double Thompson sampling is at least 0.02 above passive queries over the "
+    "last quarter of the curve.",
+    "2402.00396, figure of win rates",
+)
+def networks_gain_from_double_ts_too(measures: Measures) -> Verdict:
+    found = gains(measures, "networks", "double TS", "passive", "last quarter")
+    gain, won = sum(found) / len(found), sum(value > 0 for value in found)
+    return Verdict(gain >= 0.02, f"{gain:+.4f}, {won} of {len(found)} seeds", "≥ +0.02")
+
+
+@claim(
+    "Neural agents: the best of three settings of a passive point agent is still at least 0.02 below double Thompson "
+    "sampling over the last quarter of the curve.",
+    "house (Efficient Exploration)",
+)
+def tuning_a_passive_network_is_not_enough(measures: Measures) -> Verdict:
+    best = max(measures[f"networks/{name}/last quarter"] for name in TUNED)
+    gain = measures["networks/double TS/last quarter"] - best
+    return Verdict(gain >= 0.02, f"{gain:+.4f} win rate", "≥ +0.02 win rate")
+
+
+@claim(
+    "An ensemble has a lower dyadic joint log-loss than a point estimate by at least 0.15 nats with every seed, at a "
+    "marginal log-loss within 0.03.",
+    "2402.00396, joint log-loss of reward models",
+)
+def an_ensemble_knows_its_doubt(measures: Measures) -> Verdict:
+    return _knows(measures, "heads")
+
+
+@claim(
+    "The same on pairs that people judged.",
+    "2402.00396, joint log-loss of reward models",
+)
+def an_ensemble_knows_its_doubt_about_people(measures: Measures) -> Verdict:
+    return _knows(measures, "real pairs")
+
+
+def _knows(measures: Measures, part: str) -> Verdict:
+    least = min(gains(measures, part, "point", "ensemble", "dyadic_nll"))
+    marginal = measures[f"{part}/ensemble/marginal_nll"] - measures[f"{part}/point/marginal_nll"]
+    return Verdict(
+        least >= 0.15 and abs(marginal) <= 0.03,
+        f"{least:.3f} nats lower at least, marginal {marginal:+.3f}",
+        "≥ 0.15 nats, within ±0.03",
+    )
+
+
+@claim(
+    "That is not noise: with labels drawn anew every time, which noise cannot win, the ensemble's joint log-loss is "
+    "lower than the point estimate's with every seed.",
+    "house (Efficient Exploration)",
+)
+def its_doubt_is_not_noise(measures: Measures) -> Verdict:
+    return above(min(gains(measures, "heads", "point", "ensemble", "redrawn_nll")), 0, " nats lower at least")
 
 
 @claim(
