@@ -1,7 +1,10 @@
 """The recipe `exploration`: its graph, its claims on made-up values, and the whole of it where nothing is learnt."""
 
+from functools import partial
+
 import pytest
 
+from glasshouse.alignment.doubt import HeadTraining
 from glasshouse.evaluation.steps import Evaluation
 from glasshouse.recipes import exploration as room
 from glasshouse.store.claims import check_claims
@@ -10,7 +13,8 @@ from glasshouse.store.step import order
 from glasshouse.store.store import Store
 
 
-def test_the_whole_recipe_runs(tmp_path):
+def test_the_whole_recipe_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "HeadTraining", partial(HeadTraining, updates=5))
     made = execute(room.exploration(seeds=2, epochs=3, network_seeds=1), Store(tmp_path))
     assert isinstance(made, Evaluation)
     decided = {item["name"]: item["status"] for item in made.claims}
