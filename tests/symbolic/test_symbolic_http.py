@@ -61,7 +61,7 @@ def test_streams_come_piece_by_piece():
         assert list(HttpEngine(url, "small").stream(CALL)) == ["a", "b", "c"]
         assert HttpEngine(url, "small", stream=True).run(CALL).value == "dé"
     assert requests[0]["content"]["stream"] is True
-    pieces = ['data: {"choices": [{"del', 'ta": {"role": "assistant"}}]}\n', ": comment\n\ndata: [DO", "NE]\n"]
+    pieces = ['data: {"choices": [{"del', 'ta": {"role": "assistant"}}]}\n', ": comment\n\ndata: [DO", "NE]"]
     with serving(Told(*pieces, chunked=True)) as (url, _):
         assert HttpEngine(url, "small", stream=True).run(CALL).value == ""
 
@@ -174,8 +174,11 @@ def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch):
         with pytest.raises(MissingKeyError, match=r"SYMBOLIC_TEST_KEY holds no API key .* nothing was sent"):
             HttpEngine(url, "small", key_variable="SYMBOLIC_TEST_KEY").run(CALL)
         assert requests == []
-        monkeypatch.setenv("SYMBOLIC_TEST_KEY", "secret")
+        monkeypatch.setenv("SYMBOLIC_TEST_KEY", "secret\n")
         HttpEngine(url, "small", key_variable="SYMBOLIC_TEST_KEY").run(CALL)
+        with pytest.raises(MissingKeyError, match="no header can carry") as caught:
+            HttpEngine(url, "small", key="sec\nret").run(CALL)
+        assert "ret" not in str(caught.value).replace("carry", "")
         assert requests[0]["headers"]["Authorization"] == "Bearer secret"
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -26,7 +27,7 @@ from glasshouse.symbolic.errors import (
     ViolationError,
 )
 from glasshouse.symbolic.graph import Graph
-from glasshouse.symbolic.program import Program
+from glasshouse.symbolic.program import Program, program
 from glasshouse.symbolic.runtime import Runtime
 from glasshouse.symbolic.spending import Meter, Retry
 from glasshouse.symbolic.sym import Sym
@@ -289,6 +290,30 @@ def test_calls_that_do_not_need_each_other_run_at_the_same_time():
     assert "at the node summarize" in caught.value.__notes__[-1]
 
 
+def test_what_other_calls_answered_is_kept_when_one_fails():
+    failed = threading.Event()
+
+    def answer(call):
+        if call.inputs[0] == "bad" and not failed.is_set():
+            failed.set()
+            raise MissingKeyError("no key")
+        failed.wait(10)
+        time.sleep(0.2)
+        return "fine"
+
+    engine = FunctionEngine(answer)
+    runtime = Runtime(engine, workers=2)
+    graph = [Sym("good").sem.clean(), Sym("bad").sem.clean()]
+    with pytest.raises(MissingKeyError):
+        runtime.run(graph)
+    assert runtime.run(graph).cost.calls == 1
+
+
+def test_an_answer_that_was_cut_at_its_limit_says_so():
+    engine = FunctionEngine(lambda call: Reply("The sh", "The sh", finish="length"))
+    assert "cut at its limit of tokens" in Runtime(engine).run(Sym("x").sem.summarize()).explain()
+
+
 def test_results_cannot_be_changed_from_outside():
     runtime = Runtime()
     graph = Sym([1]) * 2
@@ -462,6 +487,20 @@ def test_a_condition_is_decided_again_after_a_repair():
 
     engine = scripted("c", "b")
     assert Runtime(engine).run(Branch(), "x").value == "other branch: b"
+
+
+def test_a_function_can_be_a_program():
+    @program
+    def initials(name):
+        """The initials."""
+        return name.sem.extract("initials").upper()
+
+    assert Runtime(scripted("ab")).run(initials, "Ann Bo").value == "AB"
+    assert (initials.__name__, initials.__doc__) == ("initials", "The initials.")
+    short = program(initials.forward, require=lambda result: len(result.value) == 2)
+    assert Runtime(scripted("abc", "ab")).run(short, "Ann Bo").value == "AB"
+    with pytest.raises(ContractError, match="initials: not fulfilled"):
+        Runtime(scripted("a", "b", "c")).run(short, "Ann Bo")
 
 
 def test_wrong_programs_are_explained():

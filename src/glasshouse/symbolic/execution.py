@@ -106,8 +106,10 @@ class Run:
         try:
             return future.result()
         except BaseException:
-            for other in running:
-                other.cancel()
+            # What the others are answering is paid for: it is kept, so that running again asks only for the rest.
+            for other in list(running):
+                if not other.cancel() and other.exception() is None:
+                    self._keep(other.result())
             raise
 
     def _keep(self, record: Record) -> None:

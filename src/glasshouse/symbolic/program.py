@@ -7,6 +7,7 @@ history of repairs among their parameters, so that the final graph says what hap
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from glasshouse.symbolic.errors import ContractError, ViolationError
@@ -50,12 +51,28 @@ class Program:
         return lift(self.forward(*symbols))
 
 
+class _OfFunction(Program):
+    def __init__(self, function: Callable[..., Any], contract: Callable[[Result], bool | str | None] | None) -> None:
+        self.__name__ = self.__qualname__ = function.__name__
+        self.__doc__ = function.__doc__
+        self.forward = function  # type: ignore[method-assign]
+        self._contract = contract
+
+    def require(self, result: Result) -> bool | str | None:
+        return self._contract(result) if self._contract else True
+
+
+def program(function: Callable[..., Any], require: Callable[[Result], bool | str | None] | None = None) -> Program:
+    """A program whose `forward` is a function of symbols, and whose contract may be another. Also as a decorator."""
+    return _OfFunction(function, require)
+
+
 def fulfil(program: Program, inputs: list[Sym], run: Run) -> Sym:
     """Run a program until its contract holds; the symbol of the node that fulfils it.
 
     Raises `ContractError` with all attempts when none does, or when there is nothing to ask again.
     """
-    name = type(program).__name__
+    name = getattr(program, "__name__", type(program).__name__)
     tried: list[tuple[Any, str]] = []
     for _ in range(program.attempts):
         with run.active():

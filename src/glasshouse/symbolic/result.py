@@ -115,6 +115,7 @@ def _line(numbers: Mapping[str, int], record: Record) -> str:
         told += [record.engine + (f" {record.model}" if record.model else ""), f"{record.seconds:.3f} s"]
         told += [f"after: {'; '.join(record.attempts)}"] if record.attempts else []
         told += ["valid"] if record.valid else []
+        told += ["cut at its limit of tokens"] if record.finish == "length" else []
     told += [] if record.verified is None else ["verified" if record.verified else "found wrong"]
     told += ["known"] if record.cached and record.asked else []
     return f"#{numbers[node.id]} {made}{record.value!r:.120}" + (f"  [{', '.join(told)}]" if told else "")

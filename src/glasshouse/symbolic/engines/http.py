@@ -96,6 +96,11 @@ class HttpEngine:
                     f"{self.name}: the environment variable {self._key_variable} holds no API key for "
                     f"{self._transport.url}; nothing was sent"
                 )
+        key = (key or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise MissingKeyError(
+                f"{self.name}: the API key holds characters that no header can carry; nothing was sent"
+            )
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _post(self, path: str, request: Mapping[str, Any], call: Call) -> dict[str, Any]:

@@ -54,12 +54,14 @@ class Answer:
         return b"".join(self._chunks())
 
     def lines(self) -> Iterator[str]:
-        """The lines as they come; an unfinished last one is dropped."""
+        """The lines as they come. An unfinished last one is dropped, unless it is the end mark of a stream."""
         rest = b""
         for chunk in self._chunks():
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 yield line.decode("utf-8", "replace").rstrip("\r")
+            if rest.strip() == b"data: [DONE]":
+                yield "data: [DONE]"
 
 
 class Transport:

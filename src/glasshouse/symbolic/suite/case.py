@@ -9,13 +9,13 @@ model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from glasshouse.symbolic.call import Call, Reply
 from glasshouse.symbolic.engines.function import FunctionEngine
 from glasshouse.symbolic.errors import NoEngineError, RejectedProgramError, SymbolicError
-from glasshouse.symbolic.program import Program
+from glasshouse.symbolic.program import Program, program
 from glasshouse.symbolic.runtime import Runtime
 from glasshouse.symbolic.trace import Record
 from glasshouse.symbolic.vertex import REFUSAL, NodeScore, Reference, Vertex
@@ -53,20 +53,9 @@ class Case:
     expected: tuple[Expected, ...]
 
 
-class Built(Program):
-    """A program of one function that builds the graph."""
-
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self._build = build
-
-    def forward(self, *inputs: Any) -> Any:
-        """The graph."""
-        return self._build()
-
-
 def case(part: str, name: str, build: Callable[[], Any], *expected: Expected) -> Case:
     """A case whose graph a function builds."""
-    return Case(part, name, Built(build), expected)
+    return Case(part, name, program(build), expected)
 
 
 def equal(value: Any) -> Check:
@@ -93,10 +82,20 @@ def solved(ask: Callable[[Any], Any], wanted: Any = True) -> Check:
     return check
 
 
+def held_out(case: Case) -> Case:
+    """The case without the last of several good texts, which `paraphrase` answers with."""
+    return replace(case, expected=tuple(replace(one, texts=one.texts[:-1] or one.texts) for one in case.expected))
+
+
 def scripted(case: Case, which: str) -> FunctionEngine:
-    """A stand-in for a language model: `reference` answers well, `wrong` falsely but in like words, `mock` refuses."""
+    """A stand-in for a language model.
+
+    `reference` answers with the first good text, `paraphrase` with the last, `wrong` falsely but in like words, `mock`
+    refuses, as the paper's random column does.
+    """
     answers = {
         "reference": [one.texts[0] for one in case.expected],
+        "paraphrase": [one.texts[-1] for one in case.expected],
         "wrong": [one.wrong for one in case.expected],
         "mock": [REFUSAL] * 100,
     }[which]

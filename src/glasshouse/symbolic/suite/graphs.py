@@ -17,6 +17,7 @@ _PAGE = (
     "Uranium-235 is an isotope of uranium, about 0.72 % of the natural element. Its half-life is 703.8 million years."
 )
 _STEPS = '["look up the half-life of uranium-235", "compute its logarithm to the base 2", "report the number"]'
+_OTHER_STEPS = '["find the half-life of U-235 in an encyclopedia", "take the base-2 logarithm of it"]'
 _MEASURED = "We loaded forty bridges of paper until they broke. Folded ones carried 3.1 times more than flat ones."
 _SOURCES = (
     "Lee (1998) tested beams of cardboard and found that folding triples their strength.",
@@ -69,7 +70,7 @@ CASES = (
         _PART,
         "half-life",
         _workflow,
-        Expected((_STEPS,), '["report the number", "compute its logarithm to the base 2"]', _plan),
+        Expected((_STEPS, _OTHER_STEPS), '["report the number", "compute its logarithm to the base 2"]', _plan),
         Expected(("encyclopedia",), "translator", any_of("encyclopedia"), typed=True),
         Expected(("703.8",), "235", equal(703.8), typed=True),
         Expected(("calculator",), "encyclopedia", any_of("calculator"), typed=True),
@@ -79,27 +80,42 @@ CASES = (
         "paper",
         _paper,
         Expected(
-            ("Forty paper bridges were loaded until they broke; folded ones carried 3.1 times more than flat ones.",),
+            (
+                "Forty paper bridges were loaded until they broke; folded ones carried 3.1 times more than flat ones.",
+                "Of forty paper bridges loaded to breaking, the folded carried 3.1 times the load of the flat.",
+            ),
             "Forty paper bridges were loaded until they broke; flat ones carried 3.1 times more than folded ones.",
             _folded_carry_more,
         ),
         Expected(
-            ("Lee (1998) found that folding triples the strength of cardboard beams.",),
+            (
+                "Lee (1998) found that folding triples the strength of cardboard beams.",
+                "Folded beams of cardboard are three times (tripled) as strong, according to Lee (1998).",
+            ),
             "Lee (1998) found that folding halves the strength of cardboard beams.",
             _has("lee", "tripl"),
         ),
         Expected(
-            ("Okafor (2007) measured that sheets buckle at their thinnest place.",),
+            (
+                "Okafor (2007) measured that sheets buckle at their thinnest place.",
+                "Under load, sheets buckle where they are thinnest (Okafor, 2007).",
+            ),
             "Okafor (2007) measured that sheets buckle at their thickest place.",
             _has("okafor", "thinnest"),
         ),
         Expected(
-            ("Folding triples cardboard's strength (Lee 1998); sheets buckle at the thinnest place (Okafor 2007).",),
+            (
+                "Folding triples cardboard's strength (Lee 1998); sheets buckle at the thinnest place (Okafor 2007).",
+                "Lee (1998) saw strength triple with folding, and Okafor (2007) saw sheets buckle at their thinnest.",
+            ),
             "Folding halves cardboard's strength (Lee 1998); sheets buckle at the thickest place (Okafor 2007).",
             _has("lee", "okafor", "tripl", "thinnest"),
         ),
         Expected(
-            ("Folded paper bridges carry 3.1 times more than flat ones, in line with earlier tests of cardboard.",),
+            (
+                "Folded paper bridges carry 3.1 times more than flat ones, in line with earlier tests of cardboard.",
+                "In tests like those of cardboard before, folding made paper bridges carry 3.1 times the load.",
+            ),
             "Flat paper bridges carry 3.1 times more than folded ones, in line with earlier tests of cardboard.",
             _folded_carry_more,
         ),

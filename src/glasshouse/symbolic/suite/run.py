@@ -1,7 +1,7 @@
 """Run the benchmark with an engine; its columns: VERTEX, what was verified, how well each tells true from false.
 
-Without any key: `reference` answers well, `wrong` falsely in like words, `mock` refuses (the paper's random column).
-With any endpoint: give an engine such as `HttpEngine`.
+Without any key: `reference` answers well, `paraphrase` well in words that the references do not hold, `wrong` falsely
+in like words, and `mock` refuses. With any endpoint: give an engine such as `HttpEngine`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from glasshouse.symbolic.call import Engine
 from glasshouse.symbolic.runtime import Runtime
-from glasshouse.symbolic.suite.case import PARTS, Case, Outcome, every_case, grade, scripted
+from glasshouse.symbolic.suite.case import PARTS, Case, Outcome, every_case, grade, held_out, scripted
 from glasshouse.symbolic.vertex import Embed, Interval, NodeScore, Vertex, interval
 
 
@@ -45,7 +45,7 @@ def run_suite(
     """Every case with a runtime of its own.
 
     Args:
-        engine: a language model, or one of the stand-ins `reference`, `wrong`, `mock`.
+        engine: a language model, or one of the stand-ins `reference`, `paraphrase`, `wrong`, `mock`.
         embed: gives VERTEX its vectors.
         solvers: decide what is true; without one, its checks are undecided.
     """
@@ -54,7 +54,8 @@ def run_suite(
     outcomes = []
     for case in every_case() if cases is None else cases:
         model = scripted(case, engine) if isinstance(engine, str) else engine
-        outcomes.append(grade(case, Runtime(model, *helpers), scorer))
+        graded = held_out(case) if engine == "paraphrase" else case
+        outcomes.append(grade(graded, Runtime(model, *helpers), scorer))
         advance(case)
     return outcomes
 
