@@ -94,12 +94,13 @@ def test_a_head_learns_from_pairs_and_is_the_same_when_loaded(base, kind, tmp_pa
     assert all(torch.equal(same[k], v) for k, v in transformers.AutoModel.from_pretrained(base).state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["point", "ensemble"])
-def test_a_linear_head_on_the_last_token_is_a_sequence_classifier(base, kind, tmp_path):
-    settings = QUICK.but(epochs=1, pooling="last", head=QUICK.head.but(kind=kind, hidden=()))
+@pytest.mark.parametrize(("kind", "particles"), [("point", 1), ("ensemble", 2), ("ensemble", 3)])
+def test_a_linear_head_on_the_last_token_is_a_sequence_classifier(base, kind, particles, tmp_path):
+    settings = QUICK.but(epochs=1, pooling="last", head=QUICK.head.but(kind=kind, particles=particles, hidden=()))
     made, *_ = train_head(open_encoder(base), preferences(64), settings, tmp_path / "run")
     save_reward_model(made, base, tmp_path / "saved")
     conversations = asked()
+    assert made.rewards(conversations).shape == (particles, 4)
     assert torch.allclose(their_rewards(tmp_path / "saved", conversations), made.rewards(conversations), atol=1e-4)
     loaded = load_reward_model(tmp_path / "saved").rewards(conversations)
     assert torch.allclose(loaded, made.rewards(conversations), atol=1e-4)
@@ -175,6 +176,8 @@ def test_our_chat_form_is_that_of_the_folder_for_transformers(base):
 def test_what_is_no_reward_model_is_told(base, tmp_path):
     with pytest.raises(RewardModelError, match="is this a model folder"):
         load_reward_model(tmp_path)
+    with pytest.raises(RewardModelError, match="holds OlmoForCausalLM: a reward model is a sequence classifier"):
+        load_reward_model(base)
     made, *_ = train_head(open_encoder(base), preferences(16), QUICK.but(epochs=1), tmp_path / "run")
     with pytest.raises(DataError, match="a context of 97 tokens exceeds the model's 96"):
         train_head(open_encoder(base), preferences(16), QUICK.but(context=97), tmp_path / "longer")

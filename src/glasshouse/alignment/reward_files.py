@@ -26,7 +26,7 @@ from glasshouse.alignment.preference_rows import Encode, chat_encoding, tokenize
 from glasshouse.alignment.reward_models import Base, LoadedRewardModel, RewardTraining
 from glasshouse.language.chat import JINJA, Chat, read_chat_template, write_chat_template
 from glasshouse.nn.epistemic import EnsembleHead, PointHead
-from glasshouse.nn.families import FAMILIES
+from glasshouse.nn.families import FAMILIES, ConversionError
 from glasshouse.nn.huggingface import load_huggingface
 from glasshouse.store.configuration import ConfigurationError, named_seed
 
@@ -41,16 +41,15 @@ class RewardModelError(ValueError):
 def open_encoder(folder: str | Path, device: str = "cpu") -> Base:
     """The language model of a folder, for a head.
 
-    Our own families are read without `transformers`; others through `AutoModel`.
+    Our own families are read without `transformers`; others, and settings that ours do not have, through `AutoModel`.
     """
     home = Path(folder)
-    about = _config(home)
-    if about.get("model_type") in FAMILIES and about.get("architectures", [""])[0].endswith("ForCausalLM"):
-        encoder: nn.Module = load_huggingface(home, device=device).eval()
-    else:
-        encoder = _transformers().AutoModel.from_pretrained(home, **_LOCAL).to(device).eval()
     encode, padding = open_tokenizer(home)
-    return Base(encoder.requires_grad_(False), encode, context_of(about), padding)
+    try:
+        encoder: nn.Module = load_huggingface(home, device=device)
+    except ConversionError:
+        encoder = _transformers().AutoModel.from_pretrained(home, **_LOCAL).to(device)
+    return Base(encoder.eval().requires_grad_(False), encode, context_of(_config(home)), padding)
 
 
 def open_classifier(folder: str | Path, *, outputs: int = 1, seed: int = 0, device: str = "cpu") -> Base:
@@ -111,7 +110,11 @@ def load_reward_model(folder: str | Path, device: str = "cpu") -> LoadedRewardMo
     about = _about(home)
     settings = RewardTraining(**about["settings"]) if about else RewardTraining(learn="everything")
     if about.get("features") is None:
-        outputs = len(_config(home).get("id2label") or [0])
+        config = _config(home)
+        kind = (config.get("architectures") or ["nothing that is named"])[0]
+        if not kind.endswith("ForSequenceClassification"):
+            raise RewardModelError(f"{home} holds {kind}: a reward model is a sequence classifier, or has {HEAD_SHAPE}")
+        outputs = len(config.get("id2label") or (0, 1))  # two is what transformers takes for granted
         classifier = open_classifier(home, outputs=outputs, device=device)
         return LoadedRewardModel(classifier.within(about.get("context")), None, settings)
     encoder = open_encoder(home, device).within(about["context"])
