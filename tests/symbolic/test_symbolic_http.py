@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from symbolic_server import Told, events, said, serving
 
 from glasshouse.symbolic.call import Budget, Call, Engine, Message, StreamingEngine, Usage
+from glasshouse.symbolic.engines.function import FunctionEngine
 from glasshouse.symbolic.engines.http import HttpEngine
 from glasshouse.symbolic.errors import (
     BadRequestError,
@@ -197,6 +198,22 @@ def test_a_runtime_waits_as_the_server_asks_and_then_succeeds():
     assert len(requests) == 3
     assert slept[0] == 7
     assert [attempt.split(":")[1].strip() for attempt in result.record.attempts] == ["RateLimitError", "ServerError"]
+
+
+def test_a_runtime_gives_a_text_piece_by_piece_and_then_knows_it():
+    with serving(said("cat"), events("a ", "small ", "cat"), events("half", end=False)) as (url, requests):
+        runtime = Runtime(HttpEngine(url, "small"))
+        made = Sym("x").sem.clean().sem.query("more?")
+        assert list(runtime.stream(made)) == ["a ", "small ", "cat"]
+        result = runtime.run(made)
+        assert (result.value, result.cost.calls, len(requests)) == ("a small cat", 0, 2)
+        assert list(runtime.stream(made)) == ["a small cat"]
+        with pytest.raises(CutReplyError):
+            list(runtime.stream(Sym("y").sem.clean()))
+        assert len(requests) == 3
+    with pytest.raises(TypeError, match="not answered by a language model"):
+        runtime.stream(made + "!")
+    assert list(Runtime(FunctionEngine(lambda call: "whole")).stream(Sym("x").sem.clean())) == ["whole"]
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "http://", ""])

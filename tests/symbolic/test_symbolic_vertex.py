@@ -13,6 +13,7 @@ from glasshouse.symbolic.engines.hashing import HashedNgrams
 from glasshouse.symbolic.engines.minilm import MiniLM, installed_folder
 from glasshouse.symbolic.errors import EngineError
 from glasshouse.symbolic.runtime import Runtime
+from glasshouse.symbolic.suite.case import every_case
 from glasshouse.symbolic.sym import Sym
 from glasshouse.symbolic.vertex import (
     NOISE,
@@ -189,6 +190,7 @@ def minilm():
 
 
 @needs_minilm
+@pytest.mark.slow
 def test_minilm_gives_the_vectors_of_a_plain_bert(minilm):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -203,7 +205,27 @@ def test_minilm_gives_the_vectors_of_a_plain_bert(minilm):
     expected = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
     for text, vector in zip(texts, expected, strict=True):
         assert np.allclose(minilm(text), vector.numpy(), atol=1e-5)
-    assert len(minilm("a cat")) == 384
+
+
+@needs_minilm
+def test_sections_of_a_paper_told_otherwise_score_1_and_another_page_0(minilm):
+    case = next(case for case in every_case() if case.name == "paper")
+    scorer = Vertex(minilm)
+    page = "The lighthouse cat slept through the storm while rain fell on the harbour and the boats came home."
+    texts = [one.texts for one in case.expected][:5]
+    references = [Reference(texts[:1], texts[1:]) for texts in texts]
+    told = scorer.trajectory([texts[1] for texts in texts], references)
+    assert [node.score for node in told.nodes] == [1.0] * 5
+    assert scorer.trajectory([page] * 5, references).total < 0.05
+    assert scorer.trajectory([REFUSAL] * 5, references).total == 0.0
+
+
+@needs_minilm
+def test_minilm_vectors_have_384_numbers_and_length_1(minilm):
+    vector = minilm("a cat")
+    assert len(vector) == 384
+    assert math.isclose(math.fsum(x * x for x in vector), 1, abs_tol=1e-6)
+    assert minilm("a cat") == vector != minilm("a dog")
 
 
 @needs_minilm

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from glasshouse.symbolic.answers import constraint_of, described, read
-from glasshouse.symbolic.call import Call, Engine, Reply
+from glasshouse.symbolic.call import Call, Engine, Reply, StreamingEngine
 from glasshouse.symbolic.errors import AnswerError, EngineError, NoEngineError
 from glasshouse.symbolic.graph import OPERAND, Node
 from glasshouse.symbolic.operations import OPERATIONS
@@ -101,6 +101,32 @@ class Asking:
                 tuple(tried),
             )
         raise AssertionError("candidates() gives at least one engine")
+
+    def pieces(self, node: Node, inputs: Sequence[Any], meter: Meter) -> Generator[str, None, Record]:
+        """A node's text piece by piece, from the first engine that can answer; returns its record.
+
+        What was shown cannot be taken back: errors are raised, nothing is tried again.
+        """
+        start = time.perf_counter()
+        call = self.call(node, inputs)
+        engine = self.candidates(call, node.params.get("engine"))[0]
+        call = call.but(budget=meter.begin(node.label(), node.params.get("tokens")))
+        if isinstance(engine, StreamingEngine):
+            heard: list[str] = []
+            for piece in engine.stream(call):
+                heard.append(piece)
+                yield piece
+            reply = Reply("".join(heard), "".join(heard))
+        else:
+            reply = engine.run(call)
+            yield reply.text
+        meter.add(reply.usage)
+        self.heard(call, reply)
+        value = read(node.params["answer"], reply.text)
+        spent = time.perf_counter() - start
+        return Record(
+            node, value, call.kind, engine.name, reply.model, reply.text, usage=reply.usage, seconds=spent, valid=True
+        )
 
     def _read(self, engine: Engine, call: Call, node: Node, meter: Meter, tried: list[str]) -> tuple[Reply, Any]:
         """A reply whose text is of the type asked for; each one that is not is answered with the reason."""

@@ -62,6 +62,16 @@ class Run:
         self.compute([node])
         return self.records[node.id].value
 
+    def stream(self, node: Node) -> Iterator[str]:
+        """The text of a node that asks a language model, piece by piece, once what it needs is computed."""
+        node = self.repaired(node)
+        self.compute(node.inputs)
+        if node.id in self._known:
+            yield self._known[node.id].text
+        else:
+            inputs = [self.records[one.id].value for one in node.inputs]
+            self._keep((yield from self._asking.pieces(node, inputs, self.meter)))
+
     def compute(self, roots: Iterable[Node]) -> None:
         """Compute everything below the roots that this run has not computed yet."""
         wanted = ordered(roots, known=lambda node: node.id in self.records)

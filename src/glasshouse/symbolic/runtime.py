@@ -14,10 +14,11 @@ from glasshouse.symbolic.call import UNLIMITED, Budget, Call, Engine, Reply
 from glasshouse.symbolic.engines.recorded import Cassette
 from glasshouse.symbolic.execution import Run
 from glasshouse.symbolic.graph import Node
+from glasshouse.symbolic.operations import OPERATIONS
 from glasshouse.symbolic.program import Program, fulfil, result_of
 from glasshouse.symbolic.result import Result
 from glasshouse.symbolic.spending import Meter, Retry
-from glasshouse.symbolic.sym import ACTIVE, Evaluator, lift
+from glasshouse.symbolic.sym import ACTIVE, Evaluator, Sym, lift
 from glasshouse.symbolic.trace import Record, TraceFile
 
 
@@ -68,6 +69,16 @@ class Runtime:
             node = lift(what).node
             run.compute([node])
         return result_of(run, node)
+
+    def stream(self, symbol: Sym, budget: Budget = UNLIMITED) -> Iterator[str]:
+        """The text of an operation of a language model, piece by piece; `run` then knows it and asks no more.
+
+        Raises `TypeError` for a symbol that no language model answers. Once pieces were given, nothing is tried again.
+        """
+        operation = OPERATIONS.get(symbol.node.op)
+        if operation is None or operation.kind != "text":
+            raise TypeError(f"{symbol!r} is not answered by a language model, so there are no pieces of text")
+        return self._new_run(budget).stream(symbol.node)
 
     def value_of(self, node: Node) -> Any:
         """The value of a node: what `with runtime:` gives to pending symbols."""
