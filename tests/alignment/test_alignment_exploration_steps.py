@@ -6,17 +6,11 @@ import torch
 from glasshouse.alignment import online
 from glasshouse.alignment.exact_agent import LaplaceAgent
 from glasshouse.alignment.exploration import Rule
-from glasshouse.alignment.exploration_steps import (
-    Explored,
-    RuleComparison,
-    _Epochs,
-    compare_rules,
-    explore,
-    explore_with_a_network,
-    side_by_side,
-)
+from glasshouse.alignment.exploration_steps import Explored, explore, side_by_side
 from glasshouse.alignment.interaction import Curve, Interaction, interact
 from glasshouse.alignment.online import NeuralAgent
+from glasshouse.alignment.online_steps import _Epochs, explore_with_a_network
+from glasshouse.alignment.rule_comparison import RuleComparison, compare_rules
 from glasshouse.alignment.worlds.modes import Modes
 from glasshouse.nn.epistemic import EpistemicConfig
 from glasshouse.store.execution import execute

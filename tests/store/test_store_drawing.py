@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from glasshouse.store.drawing import curves, curves_file
+from glasshouse.store.drawing import curves, curves_file, number
 from glasshouse.store.panels import Curves
 
 PANEL = Curves(
@@ -31,3 +31,8 @@ def test_page_and_file_hold_the_same_picture():
     file = ElementTree.fromstring(curves_file(PANEL))
     assert page.get("aria-label") == file.get("aria-label") == PANEL.title
     assert [element.attrib for element in page] == [element.attrib for element in file][1 : 1 + len(page)]
+
+
+def test_numbers_are_as_short_as_they_can_be_read():
+    given = (0, 0.5, 999.4, 999.7, 1536.2, 9999, 10_000, 1_234_567, 1.23e-4)
+    assert [number(value) for value in given] == ["0", "0.5", "999", "1000", "1536", "9999", "10k", "1.23M", "1.23e-04"]

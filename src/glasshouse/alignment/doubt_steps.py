@@ -10,7 +10,8 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from glasshouse.alignment.doubt import HeadTraining, head_quality, worded_pairs, world_pairs
-from glasshouse.alignment.exploration_steps import NEURAL_WORLDS, NeuralWorld, side_by_side
+from glasshouse.alignment.exploration_steps import side_by_side
+from glasshouse.alignment.online_steps import NEURAL_WORLDS, NeuralWorld
 from glasshouse.language.adaptation import Preferences
 from glasshouse.nn.epistemic import EpistemicConfig
 from glasshouse.store.artifact import Artifact

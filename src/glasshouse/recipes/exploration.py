@@ -14,9 +14,11 @@ import itertools
 from glasshouse.alignment.doubt import HeadTraining
 from glasshouse.alignment.doubt_steps import compare_heads
 from glasshouse.alignment.exploration import Rule
-from glasshouse.alignment.exploration_steps import compare_rules, explore, explore_with_a_network
+from glasshouse.alignment.exploration_steps import explore
 from glasshouse.alignment.interaction import Interaction
 from glasshouse.alignment.online import NeuralAgent
+from glasshouse.alignment.online_steps import explore_with_a_network
+from glasshouse.alignment.rule_comparison import compare_rules
 from glasshouse.evaluation.steps import Evaluation, Measured, conclude
 from glasshouse.language.adaptation import preferences
 from glasshouse.nn.epistemic import EpistemicConfig

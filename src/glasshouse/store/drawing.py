@@ -30,6 +30,8 @@ def number(value: float) -> str:
     for bound, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= bound:
             return f"{value / (1e3 if letter == 'k' else bound):.3g}{letter}"
+    if size >= 999.5:
+        return f"{value:.0f}"
     return f"{value:.3g}" if size >= 1e-3 else f"{value:.2e}"
 
 
