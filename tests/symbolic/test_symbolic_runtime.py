@@ -156,6 +156,16 @@ def test_a_trace_that_was_changed_is_found_out(engine, tmp_path):
         read_trace(path)
 
 
+def test_traces_and_cassettes_survive_any_text(tmp_path):
+    nasty = "a\u2028b\x85c\x1e\r\n\ud800"
+    runtime = Runtime(FunctionEngine(lambda call: nasty), trace=tmp_path / "run.jsonl")
+    made = Sym(nasty + "?").sem.clean()
+    with runtime.record(tmp_path / "cassette.jsonl"):
+        result = runtime.run(made)
+    assert replay(read_trace(tmp_path / "run.jsonl").values())[made.node.id].value == result.value
+    assert Runtime(Recorded(tmp_path / "cassette.jsonl")).run(made).value == result.value
+
+
 def test_a_trace_carries_the_names_of_open_telemetry(tmp_path):
     path = tmp_path / "run.jsonl"
     engine = FunctionEngine(

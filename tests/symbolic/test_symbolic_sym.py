@@ -1,15 +1,17 @@
 """Symbols behave as plain Python, errors included, and ask no engine; `.sem` builds nodes and runs nothing."""
 
+import copy
 import enum
 import math
 import operator
+import time
 from typing import Literal
 
 import pytest
 from pydantic import BaseModel
 
 from glasshouse.symbolic.answers import Choice, Grammar, Regex, constraint_of, read, specification
-from glasshouse.symbolic.errors import AnswerError, PendingError
+from glasshouse.symbolic.errors import AnswerError, PendingError, RefusalError
 from glasshouse.symbolic.examples import EXAMPLES
 from glasshouse.symbolic.graph import Graph, Node
 from glasshouse.symbolic.operations import OPERATIONS, OPERATORS
@@ -473,3 +475,52 @@ def test_constraints_say_what_reading_accepts():
         assert re.fullmatch(constraint_of(specification(kind)).text, good)
     with pytest.raises(TypeError, match="no type of answer"):
         specification(open)
+
+
+def test_types_that_nothing_can_meet_are_refused_when_they_are_given():
+    with pytest.raises(TypeError, match="at least one case"):
+        specification(Choice([]))
+    with pytest.raises(TypeError, match="is no regular expression: missing"):
+        specification(Regex("("))
+    with pytest.raises(TypeError, match="not a JSON Schema: 'nonsense' is not valid"):
+        specification({"type": "nonsense"})
+
+
+def test_reading_never_leaves_the_schema_for_the_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    for reference in ("http://localhost/schema.json", "#/nowhere"):
+        with pytest.raises(RefusalError, match="refers to what is not in it"):
+            read(specification({"$ref": reference}), "1")
+    assert read(specification({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}}), "1") == 1
+
+
+@pytest.mark.parametrize("kind", [Regex("(a+)+b"), {"type": "string", "pattern": "^(a+)+b$"}])
+def test_patterns_that_try_too_many_ways_are_given_up(kind):
+    text = "a" * 60
+    start = time.monotonic()
+    with pytest.raises(AnswerError, match=r"took over|not a text|does not match"):
+        read(specification(kind), text if isinstance(kind, Regex) else f'"{text}"')
+    assert time.monotonic() - start < 20
+    assert read(specification(kind), "aab" if isinstance(kind, Regex) else '"aab"') == "aab"
+
+
+def test_symbols_can_be_copied():
+    made = Sym([1]) * 2
+    for other in (copy.copy(made), copy.deepcopy(made)):
+        assert other.node is made.node
+        assert other.value == [1, 1]
+
+
+def test_a_value_nested_too_deeply_is_refused():
+    value = []
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(TypeError, match="nested too deeply"):
+        _ = Sym(value).node.id
+    value = []
+    value.append(value)
+    with pytest.raises(TypeError, match="nested too deeply"):
+        _ = Sym(value).node.id

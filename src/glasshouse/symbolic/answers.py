@@ -11,13 +11,14 @@ import enum
 import json
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from glasshouse.symbolic.call import Constraint
-from glasshouse.symbolic.errors import AnswerError
+from glasshouse.symbolic.errors import AnswerError, RefusalError
 
+MATCHING_SECONDS = 2.0
 WORDS = {"true": True, "yes": True, "false": False, "no": False}
 STRINGS = {"type": "array", "items": {"type": "string"}}
 OBJECT = {"type": "object"}
@@ -64,13 +65,16 @@ def specification(kind: Any) -> Any:
     if isinstance(kind, str) and kind in NAMED:
         return kind
     if isinstance(kind, Choice):
+        if not kind.cases:
+            raise TypeError("Choice takes at least one case, got none")
         return {"choice": list(kind.cases)}
     if isinstance(kind, Regex):
+        _compiled(kind.pattern)
         return {"regex": kind.pattern}
     if isinstance(kind, Grammar):
         return {"lark": kind.lark}
     if isinstance(kind, dict):
-        return {"schema": kind}
+        return {"schema": _checked(kind)}
     if isinstance(kind, type) and kind in _PYTHON:
         return _PYTHON[kind]
     if isinstance(kind, type) and issubclass(kind, enum.Enum) and all(isinstance(one.value, str) for one in kind):
@@ -128,7 +132,7 @@ def read(answer: Any, text: str) -> Any:
         return float(bare)
     if form == "choice" and bare in content:
         return bare
-    if form == "regex" and re.fullmatch(content, bare):
+    if form == "regex" and _matches(content, bare):
         return bare
     if form == "lark":
         return _parsed(content, bare)
@@ -137,16 +141,61 @@ def read(answer: Any, text: str) -> Any:
     raise AnswerError(f"{bare!r:.200} is not {described(answer)}", text)
 
 
+def _compiled(pattern: str) -> Any:
+    import regex  # type: ignore[import-untyped]
+
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise TypeError(f"{pattern!r} is no regular expression: {error}") from None
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether the pattern matches the whole text; one that tries too many ways is given up."""
+    try:
+        return bool(_compiled(pattern).fullmatch(text, timeout=MATCHING_SECONDS))
+    except TimeoutError:
+        raise AnswerError(f"matching {pattern!r:.100} took over {MATCHING_SECONDS} s", text) from None
+
+
+def _checked(schema: dict[str, Any]) -> dict[str, Any]:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise TypeError(f"not a JSON Schema: {error.message:.300}") from None
+    return schema
+
+
+def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Any]:
+    """The keyword `pattern` with the same bound on time."""
+    from jsonschema import ValidationError
+
+    if isinstance(instance, str) and not _compiled(pattern).search(instance, timeout=MATCHING_SECONDS):
+        yield ValidationError(f"{instance!r:.100} does not match {pattern!r:.100}")
+
+
 def _from_json(schema: Mapping[str, Any], text: str) -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
+    from jsonschema.validators import extend
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
     value: Any
     try:
         value = json.loads(text, parse_constant=_not_json)
     except (ValueError, RecursionError) as error:
         raise AnswerError(f"{text!r:.200} is not JSON: {error}", text) from None
-    problem = best_match(Draft202012Validator(schema).iter_errors(value))
+    try:
+        # A registry of its own: the default one would fetch schemas that a `$ref` names from the network.
+        validator = extend(Draft202012Validator, {"pattern": _pattern})(schema, registry=Registry())
+        problem = best_match(validator.iter_errors(value))
+    except Unresolvable as error:
+        raise RefusalError(f"the schema refers to what is not in it: {error}") from None
+    except TimeoutError:
+        raise AnswerError(f"matching a pattern of the schema took over {MATCHING_SECONDS} s", text) from None
     if problem is not None:
         place = "/".join(str(part) for part in problem.absolute_path) or "the whole"
         raise AnswerError(f"the schema does not accept {place}: {problem.message:.300}", text)

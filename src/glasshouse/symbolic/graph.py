@@ -64,6 +64,12 @@ class Node:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Node:
+        return self
+
     def __repr__(self) -> str:
         return f"Node({self.label()!r}, {len(self.inputs)} inputs)"
 
@@ -86,7 +92,10 @@ def leaf(value: Any) -> Node:
 
 
 def _hash(node: Node) -> str:
-    content = [node.op, encode(dict(node.params)), [one._id for one in node.inputs]]
+    try:
+        content = [node.op, encode(dict(node.params)), [one._id for one in node.inputs]]
+    except RecursionError:
+        raise TypeError(f"the value of a {node.op!r} node is nested too deeply to be written") from None
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 

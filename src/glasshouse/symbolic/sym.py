@@ -227,8 +227,16 @@ def lift(value: Any) -> Sym:
 
 
 def _holds_symbols(value: Any) -> bool:
-    items = value.values() if type(value) is dict else value
-    return any(type(item) is Sym or (type(item) in (list, tuple, dict) and _holds_symbols(item)) for item in items)
+    stack, seen = [value], {id(value)}
+    while stack:
+        one = stack.pop()
+        for item in one.values() if type(one) is dict else one:
+            if type(item) is Sym:
+                return True
+            if type(item) in (list, tuple, dict) and id(item) not in seen:
+                seen.add(id(item))
+                stack.append(item)
+    return False
 
 
 def apply(name: str, *operands: Any) -> Sym:

@@ -115,7 +115,7 @@ def read_trace(path: Path | str) -> dict[str, Record]:
     """
     records: dict[str, Record] = {}
     nodes: dict[str, Node] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
         try:
             data = json.loads(line)
             node = nodes[data["node"]] = node_from_record(data, nodes)

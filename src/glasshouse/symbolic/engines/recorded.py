@@ -42,7 +42,7 @@ class Recorded:
         self._replies: dict[str, Reply] = {}
         self._asked: dict[str, str] = {}
         kinds = set()
-        for number, line in enumerate(self._path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(self._path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
             try:
                 data = json.loads(line)
                 self._replies[data["key"]] = reply_from_json(data["reply"])
