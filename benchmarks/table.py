@@ -113,6 +113,28 @@ def scaling(found: Result) -> str:
     return _table(head, rows) + "\n\n" + "\n\n".join(lines)
 
 
+def logic_programs(found: Result) -> str:
+    """Accuracies of `logic_programs.json`, and what the second solver said."""
+    rows = []
+    for row in found["rows"]:
+        low, high = row["interval"]
+        other = row["accuracy_with_facts_about_everything"]
+        name = f"{row['dataset']}, {row['model']}"
+        counts = [str(row["items"]), str(row["ran"])]
+        shares = [f"{row['accuracy']:.4f}", f"{low:.3f} to {high:.3f}", f"{row['baseline']:.3f}"]
+        bar = ["" if other is None else f"{other:.4f}", f"{row['bar']:.3f}", "yes" if row["holds"] else "**no**"]
+        rows.append([name, *counts, *shares, *bar])
+    agree = sum(solvers["agree"] for solvers in found["two_solvers"])
+    differ = sum(len(solvers["differ"]) for solvers in found["two_solvers"])
+    wrong = sum(len(row["problems"]) for row in found["rows"])
+    about = (
+        f"{found['cpu_seconds']['all']:.0f} CPU seconds in all. Evidence found wrong: {wrong}. Puzzles in which Z3 and "
+        f"OR-tools agree: {agree} of {agree + differ}."
+    )
+    head = ["set, programs by", "items", "answered", "right", "95 % interval", "commonest answer", "second reading"]
+    return _table([*head, "wanted", "holds"], rows) + "\n\n" + about
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "train_gpu": training_on_a_gpu,
@@ -120,6 +142,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "attention_cpu": attention,
     "scaling_cpu": scaling,
     "curation": curation,
+    "logic_programs": logic_programs,
 }
 
 

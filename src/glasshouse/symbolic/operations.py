@@ -121,13 +121,13 @@ _SOLVED = tuple(
         ("follows", "entail", (), 1),
         ("satisfiable", "sat", (), 1),
         ("which", "choose", (), 1),
-        ("solve", "algebra", (), None),
-        ("simplify", "algebra", (), 1),
-        ("expand", "algebra", (), 1),
-        ("factor", "algebra", (), 1),
+        ("solve", "algebra", ("unknowns", "letters"), None),
+        ("simplify", "algebra", ("letters",), 1),
+        ("expand", "algebra", ("letters",), 1),
+        ("factor", "algebra", ("letters",), 1),
         ("evaluate", "algebra", ("digits",), 1),
         ("rank_of", "algebra", (), 1),
-        ("same_expression", "algebra", (), 2),
+        ("same_expression", "algebra", ("letters",), 2),
     )
 )
 
