@@ -10,13 +10,12 @@ from glasshouse.symbolic.engines.hashing import HashedNgrams
 from glasshouse.symbolic.engines.http import HttpEngine
 from glasshouse.symbolic.engines.minilm import MiniLM, installed_folder
 from glasshouse.symbolic.runtime import Runtime
+from glasshouse.symbolic.solvers.sympy import Sympy
+from glasshouse.symbolic.solvers.z3 import Z3
 from glasshouse.symbolic.suite.case import PARTS, every_case
 from glasshouse.symbolic.suite.run import part_scores, run_suite, separation, table, total
 from glasshouse.symbolic.suite.syntax import likeness, shape
 from glasshouse.symbolic.vertex import embedding
-
-Sympy = pytest.importorskip("glasshouse.symbolic.solvers.sympy").Sympy
-Z3 = pytest.importorskip("glasshouse.symbolic.solvers.z3").Z3
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def test_false_answers_never_count_as_true(outcomes):
     found = nodes(outcomes["wrong"])
     assert not any(node.verified for node in found)
     decided = [node for node in found if node.verified is False]
-    assert len(decided) >= 0.85 * len(found)
+    assert len(decided) >= 0.95 * len(found)
     fooled = {node.name for node in decided if node.score > 0.7}
     assert {"factorisation", "and"} <= fooled
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from glasshouse.symbolic.answers import Choice
-from glasshouse.symbolic.runtime import Runtime
-from glasshouse.symbolic.suite.case import Case, Check, Expected, any_of, case, solved
+from glasshouse.symbolic.solvers.statements import dependence
+from glasshouse.symbolic.suite.case import Case, Check, Expected, any_of, case
 from glasshouse.symbolic.sym import Sym
 
 _PART = "modality"
@@ -37,15 +36,6 @@ def _asked(name: str, tool: str, other: str, request: str, answer: Expected) -> 
         return found.sem.query(request_symbol)
 
     return case(_PART, name, build, _tool(tool, other), answer)
-
-
-def _rank(value: Any, runtime: Runtime) -> bool | None:
-    """Independent is right exactly when the rank that a solver finds is the number of rows."""
-    full = solved(lambda _: Sym(_MATRIX).sem.rank_of(), 3)(value, runtime)
-    if full is None:
-        return None
-    said = re.search(r"\b(in)?dependent\b", str(value).lower())
-    return said is not None and (said[1] == "in") == full
 
 
 def _says(*needed: str) -> Check:
@@ -83,7 +73,7 @@ CASES = (
         Expected(
             ("The rows are linearly independent.", "The vectors are linearly independent."),
             "The rows are linearly dependent.",
-            _rank,
+            lambda value, runtime: dependence(str(value), _MATRIX).holds,
         ),
     ),
     _asked(
