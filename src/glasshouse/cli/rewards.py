@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("samples", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.argument("samples", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @click.option("--utility", "utilities", multiple=True, required=True, metavar="[NAME=]TEXT",
               help="A utility; may be given again. Gains are over the first.")  # fmt: skip
 @click.option("--judge", "judges", multiple=True, metavar="SCORE=COLUMN",
