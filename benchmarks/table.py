@@ -135,6 +135,16 @@ def logic_programs(found: Result) -> str:
     return _table([*head, "wanted", "holds"], rows) + "\n\n" + about
 
 
+def policy_steps(found: Result) -> str:
+    """Rows and bars of `rloo.json`."""
+    rows = [
+        [shape, name, *(f"{1000 * row[kind]['median']:.0f}" for kind in ("step", "wall_step"))]
+        for shape, measured in found["shapes"].items()
+        for name, row in measured["rows"].items()
+    ]
+    return _table(["shape", "row", "CPU ms a step", "wall ms a step"], rows) + "\n\n" + _bars(found["bars"])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "train_gpu": training_on_a_gpu,
@@ -143,6 +153,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "scaling_cpu": scaling,
     "curation": curation,
     "logic_programs": logic_programs,
+    "rloo": policy_steps,
 }
 
 

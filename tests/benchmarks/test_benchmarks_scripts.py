@@ -78,6 +78,18 @@ def test_training_rows_do_the_same_work(tmp_path):
         assert all(seconds > 0 for seconds in row["cpu_seconds"])
 
 
+def test_a_step_of_rloo_beside_trls(tmp_path):
+    pytest.importorskip("trl")
+    out = tmp_path / "rloo.json"
+    done = script("rloo.py", "--small", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    (shape,) = found["shapes"].values()
+    assert {name: len(row["cpu_seconds"]) for name, row in shape["rows"].items()} == {"glasshouse": 3, "trl": 3}
+    ratios = [t / g for t, g in zip(*(shape["rows"][who]["cpu_seconds"] for who in ("trl", "glasshouse")), strict=True)]
+    assert found["bars"][0]["ratio"]["median"] == pytest.approx(sorted(ratios)[1])
+
+
 def test_an_unknown_row_is_refused_with_the_rows_there_are():
     done = script("train_cpu.py", "--small", "--only", "fp8")
     assert done.returncode == 2

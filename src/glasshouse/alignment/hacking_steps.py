@@ -158,7 +158,7 @@ def _alarm_table(paths: Mapping[str, Sequence[Path]]) -> Table:
         for seed, path in enumerate(several):
             loss = lost([look["true"] for look in path])
             rang = [_told(path, at) for at in alarms(path).values()]
-            rows.append([rule, seed, None if loss is None else path[loss]["step"], *rang])
+            rows.append([rule, seed, None if loss is None else int(path[loss]["step"]), *rang])
     columns = ["rule", "seed", "a tenth of the best is lost at update", "simulator rings", "disagreement rings"]
     note = "Update, and the true sum then as a share of the best so far. No update: it never happens."
     return Table("Alarms", columns, rows, note=note)
