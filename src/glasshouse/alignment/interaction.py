@@ -34,18 +34,20 @@ from glasshouse.store.configuration import Config, canonical, named_seed
 class Candidates:
     """Answers to a batch of prompts: what the agent sees of them, and what they are worth to the simulator.
 
-    `text(row, candidate)` is an answer in words, for the ledger.
+    `text(row, candidate)` is an answer and `prompt(row)` a prompt in words, for the ledger.
     """
 
     features: Float[Tensor, "batch candidates features"]
     rewards: Float[Tensor, "batch candidates"]
     text: Callable[[int, int], str]
+    prompt: Callable[[int], str] = lambda _: ""
 
 
 class World(Protocol):
-    """Where candidates come from."""
+    """Where candidates come from. One that has `held_out`, a world too, is assessed there."""
 
-    features: int
+    @property
+    def features(self) -> int: ...
 
     def draw(self, prompts: int, candidates: int, generator: torch.Generator) -> Candidates: ...
 
@@ -126,6 +128,7 @@ def ask(
                 why={name: numbers[row] for name, numbers in why.items()},
                 answered_by=simulator.name,
                 answer=answer,
+                prompt=candidates.prompt(row),
             )
             for row, ((first, second), answer) in enumerate(zip(both.tolist(), answers.tolist(), strict=True))
         ]
@@ -138,7 +141,8 @@ class Assessment:
 
     def __init__(self, world: World, settings: Interaction) -> None:
         generator = torch.Generator().manual_seed(named_seed(settings.seed, "assessment"))
-        drawn = world.draw(settings.assessed_prompts, settings.candidates + 1, generator)
+        assessed: World = getattr(world, "held_out", None) or world
+        drawn = assessed.draw(settings.assessed_prompts, settings.candidates + 1, generator)
         self.features, self.rewards = drawn.features[:, :-1], drawn.rewards[:, :-1]
         self.opponents, self.temperature = drawn.rewards[:, -1], settings.temperature
 

@@ -1,0 +1,195 @@
+"""Steps of alignment on a language model of our own: reward models, answers, exploration, policies.
+
+Thin: the methods are `reward_models`, `language_world`, `online` and `language_policy`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+from safetensors.torch import load_file, save_file
+
+from glasshouse.alignment.algebra import Expression
+from glasshouse.alignment.exploration import Rule
+from glasshouse.alignment.exploration_steps import Explored, explored
+from glasshouse.alignment.interaction import Curve, Interaction
+from glasshouse.alignment.language_answers import asked
+from glasshouse.alignment.language_policy import PolicyTuning, optimise
+from glasshouse.alignment.language_world import AnswerPool, draw_pool
+from glasshouse.alignment.ledger import Query
+from glasshouse.alignment.online import NeuralAgent
+from glasshouse.alignment.online import explore as explore_online
+from glasshouse.alignment.preference_rows import chat_encoding
+from glasshouse.alignment.reward_files import load_reward_model, save_reward_model
+from glasshouse.alignment.reward_models import LoadedRewardModel, RewardTraining, train_head
+from glasshouse.language.adaptation import Preferences, write_splits
+from glasshouse.language.chat import Chat, write_chat_template
+from glasshouse.language.export import export_checkpoint
+from glasshouse.language.model import LanguageModel
+from glasshouse.language.steps import write_record
+from glasshouse.store.artifact import Artifact
+from glasshouse.store.configuration import ConfigurationError
+from glasshouse.store.panels import Curves, Panel, Table
+from glasshouse.store.step import Run, step
+from glasshouse.training.checkpoint import Checkpoint
+
+QUALITY, COMPARED, POOL = "quality.json", "compared.json", "pool"
+
+
+class RewardModel(Artifact):
+    """A reward model in Hugging Face's form, in the folder `model`, and what it is worth on held-out pairs."""
+
+    def load(self, device: str = "cpu") -> LoadedRewardModel:
+        """Ready to judge conversations."""
+        return load_reward_model(self.path / "model", device)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """`accuracy`, `marginal_nll`, `dyadic_nll` on held-out pairs, and how many pairs it learnt from."""
+        found: dict[str, float] = json.loads(self.file(QUALITY).read_text(encoding="utf-8"))
+        return found
+
+    def panels(self) -> list[Panel]:
+        """Its quality."""
+        return [Table("Reward model, held-out pairs", ["measure", "value"], list(self.values.items()))]
+
+
+@step()
+def reward_model(run: Run, model: LanguageModel, data: Preferences, settings: RewardTraining) -> RewardModel:
+    """Train a reward head on the embeddings of a language model."""
+    if settings.learn != "head":
+        raise ConfigurationError("RewardTraining.learn is 'everything': of our own models only a head is trained")
+    loaded = model.load()
+    chat = Chat(loaded.tokenizer, loaded.end_of_sequence)
+    with run.bar("reward model", None) as bar:
+        made, _, quality = train_head(
+            loaded.transformer.requires_grad_(False), chat_encoding(chat), data.train, settings, run.scratch / "run",
+            context=loaded.context, padding=chat.end, validation=data.holdout, progress=bar,
+        )  # fmt: skip
+    save_reward_model(made, model.path, run.output / "model")
+    (run.output / QUALITY).write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
+    return RewardModel(run.output)
+
+
+class Pool(Artifact):
+    """Answers of a language model with embeddings and rewards."""
+
+    @cached_property
+    def answers(self) -> AnswerPool:
+        """All of them."""
+        kept = json.loads(self.file(f"{POOL}.json").read_text(encoding="utf-8"))
+        tensors = load_file(self.file(f"{POOL}.safetensors"))
+        return AnswerPool(kept["prompts"], kept["texts"], tensors["embeddings"], tensors["rewards"])
+
+
+@step()
+def answer_pool(
+    run: Run,
+    model: LanguageModel,
+    judge: RewardModel,
+    data: Preferences,
+    prompts: int = 256,
+    answers: int = 48,
+    tokens: int = 32,
+    seed: int = 0,
+) -> Pool:
+    """Have a language model answer the prompts of some preferences, many times each, and a reward model judge it."""
+    loaded = model.load()
+    chat = Chat(loaded.tokenizer, loaded.end_of_sequence)
+    single = [item for item in data.train if len(item.prompt) == 1]  # a ledger keeps the prompt as one text
+    questions = asked(single, chat, loaded.context, tokens, prompts)
+    with run.bar("answers", None) as bar:
+        pool = draw_pool(loaded.transformer, questions, judge.load(), answers, seed, advance=bar.advance)
+    words = {"prompts": list(pool.prompts), "texts": [list(several) for several in pool.texts]}
+    (run.output / f"{POOL}.json").write_text(json.dumps(words) + "\n", encoding="utf-8")
+    save_file({"embeddings": pool.embeddings, "rewards": pool.rewards}, run.output / f"{POOL}.safetensors")
+    run.measure(prompts=len(pool.prompts), answers=answers)
+    return Pool(run.output)
+
+
+@step()
+def explore_answers(
+    run: Run, pool: Pool, rule: Rule, interaction: Interaction, agent: NeuralAgent, seeds: int = 2
+) -> Explored:
+    """Let a neural agent ask about a language model's answers by a rule, for several seeds."""
+    world = pool.answers.world()
+
+    def one(seed: int, advance: Callable[[int], object]) -> Curve:
+        curve = explore_online(world, rule, interaction.but(seed=seed), agent, run.scratch / f"seed-{seed}")
+        advance(interaction.epochs)
+        return curve
+
+    return explored(run, f"{rule.name}, language", one, range(seeds), interaction)
+
+
+@step()
+def collected(run: Run, queries: Explored) -> Preferences:
+    """The pairs that were asked about and answered, as preferences to tune on: the ledger's rows in TRL's form."""
+    found = [Query(**row | {"why": dict(row["why"])}).preference for row in queries.queries().to_pylist()]
+    kept = [item for item in found if item is not None]
+    if not kept:
+        raise ConfigurationError(f"none of {len(found)} queries has a preference: there is nothing to tune on")
+    write_splits(run, kept, ())
+    return Preferences(run.output)
+
+
+class OptimisedPolicy(LanguageModel):
+    """A language model after policy optimisation, and how it compares with the model before."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """KL, length and win rates against the model before, on held-out prompts (`language_policy.Comparison`)."""
+        found: dict[str, float] = json.loads(self.file(COMPARED).read_text(encoding="utf-8"))
+        return found
+
+    def panels(self) -> list[Panel]:
+        """Win rates by KL, and the run."""
+        records = [record for record in self.metrics if "validation/kl" in record]
+        names = [name for name in self.values if name.startswith("win/")]
+        series = {
+            name.removeprefix("win/"): [(r["validation/kl"], r[f"validation/{name}"]) for r in records]
+            for name in names
+        }
+        title = "Answers that beat those of the model before, by KL"
+        return [Curves(title, "KL, nats", "win rate", series, levels={"as before": 0.5}), *super().panels()]
+
+
+@step()
+def optimise_policy(
+    run: Run,
+    model: LanguageModel,
+    data: Preferences,
+    judges: Mapping[str, RewardModel],
+    others: Mapping[str, RewardModel],
+    expression: Expression,
+    settings: PolicyTuning,
+    device: str = "cpu",
+) -> OptimisedPolicy:
+    """Optimise a language model by RLOO against reward models; `others` only measure. A killed run goes on."""
+    loaded = model.load(device)
+    chat = Chat(loaded.tokenizer, loaded.end_of_sequence)
+    questions, held_out = (
+        asked(part, chat, loaded.context, settings.tokens, most)
+        for part, most in ((data.train, settings.prompts), (data.holdout, settings.held_out))
+    )
+    with run.bar("policy optimisation", settings.steps) as bar:
+        result, compared = optimise(
+            loaded.transformer, questions, held_out, _loaded(judges, device), _loaded(others, device), expression,
+            settings, run.scratch / "run", progress=bar,
+        )  # fmt: skip
+    shape, end = loaded.transformer.config, loaded.end_of_sequence
+    files = [model.file(name) for name in ("tokenizer.json", "tokenizer_config.json")]
+    checkpoint = Checkpoint.at(result.checkpoint)
+    export_checkpoint(checkpoint, shape, run.output, component="policy", end=end, begin=end, tokenizer_files=files)
+    write_chat_template(run.output)
+    (run.output / COMPARED).write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
+    about = {"stage": "rloo", "end_of_sequence": end, "context": loaded.context}
+    write_record(run, result, tokens=0, parameters=shape.parameters, about=about)
+    run.measure(seconds=round(result.seconds, 3), resumed_from=result.resumed_from)
+    return OptimisedPolicy(run.output)
+
+
+def _loaded(models: Mapping[str, RewardModel], device: str) -> dict[str, LoadedRewardModel]:
+    return {name: model.load(device) for name, model in models.items()}
