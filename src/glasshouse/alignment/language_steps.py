@@ -16,7 +16,7 @@ from glasshouse.alignment.exploration import Rule
 from glasshouse.alignment.exploration_steps import Explored, explored
 from glasshouse.alignment.interaction import Curve, Interaction
 from glasshouse.alignment.language_answers import asked
-from glasshouse.alignment.language_policy import PolicyTuning, optimise
+from glasshouse.alignment.language_policy import Comparison, PolicyTuning, optimise
 from glasshouse.alignment.language_world import AnswerPool, draw_pool
 from glasshouse.alignment.ledger import Query
 from glasshouse.alignment.online import NeuralAgent
@@ -135,14 +135,43 @@ def collected(run: Run, queries: Explored) -> Preferences:
     return Preferences(run.output)
 
 
+class PolicyComparison(Artifact):
+    """How a language model compares with the one before (`language_policy.Comparison`)."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """KL, length and win rates against the model before, on held-out prompts."""
+        found: dict[str, float] = json.loads(self.file(COMPARED).read_text(encoding="utf-8"))
+        return found
+
+
+@step()
+def compare_policies(
+    run: Run,
+    model: LanguageModel,
+    base: LanguageModel,
+    data: Preferences,
+    judges: Mapping[str, RewardModel],
+    settings: PolicyTuning,
+) -> PolicyComparison:
+    """Compare a language model with the one it came from, on the held-out prompts of some preferences."""
+    loaded, before = model.load(), base.load()
+    chat = Chat(before.tokenizer, before.end_of_sequence)
+    held_out = asked(data.holdout, chat, before.context, settings.tokens, settings.held_out)
+    with run.bar("comparing policies", None):
+        compared = Comparison(before.transformer, held_out, {"judge": _loaded(judges, "cpu")}, settings)
+        found = compared(loaded.transformer)
+    _write_values(run, found)
+    return PolicyComparison(run.output)
+
+
 class OptimisedPolicy(LanguageModel):
     """A language model after policy optimisation, and how it compares with the model before."""
 
     @property
     def values(self) -> dict[str, float]:
         """KL, length and win rates against the model before, on held-out prompts (`language_policy.Comparison`)."""
-        found: dict[str, float] = json.loads(self.file(COMPARED).read_text(encoding="utf-8"))
-        return found
+        return PolicyComparison(self.path).values
 
     def panels(self) -> list[Panel]:
         """Win rates by KL, and the run."""
@@ -184,7 +213,7 @@ def optimise_policy(
     checkpoint = Checkpoint.at(result.checkpoint)
     export_checkpoint(checkpoint, shape, run.output, component="policy", end=end, begin=end, tokenizer_files=files)
     write_chat_template(run.output)
-    (run.output / COMPARED).write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
+    _write_values(run, compared)
     about = {"stage": "rloo", "end_of_sequence": end, "context": loaded.context}
     write_record(run, result, tokens=0, parameters=shape.parameters, about=about)
     run.measure(seconds=round(result.seconds, 3), resumed_from=result.resumed_from)
@@ -193,3 +222,7 @@ def optimise_policy(
 
 def _loaded(models: Mapping[str, RewardModel], device: str) -> dict[str, LoadedRewardModel]:
     return {name: model.load(device) for name, model in models.items()}
+
+
+def _write_values(run: Run, values: Mapping[str, float]) -> None:
+    (run.output / COMPARED).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
