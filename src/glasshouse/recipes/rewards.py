@@ -8,14 +8,23 @@ world, of tokens, policies are trained against learnt rewards that are wrong whe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from glasshouse.alignment.algebra import AfterSum, Expression, Good, Reward, Worst, total
 from glasshouse.alignment.frontier import Preview
 from glasshouse.alignment.hacking_steps import token_hacking
+from glasshouse.alignment.language_policy import PolicyTuning
+from glasshouse.alignment.language_steps import optimise_policy, reward_model
+from glasshouse.alignment.own_model import own_model, own_text
+from glasshouse.alignment.reward_models import RewardTraining
 from glasshouse.alignment.rewards_steps import preview_worlds
+from glasshouse.alignment.rloo import Rloo
 from glasshouse.alignment.transforms import Centred, LogSigmoid, Sigmoid, ZScore
 from glasshouse.alignment.worlds.two_properties import PROPERTIES, TwoProperties
 from glasshouse.evaluation.steps import Evaluation, Measured, conclude
+from glasshouse.language.adaptation import preferences
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
+from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.recipe import recipe
 
 HELPFUL, HARMLESS = PROPERTIES
@@ -46,7 +55,17 @@ LOOKED_AT = Preview(kl=(0.5, 1, 1.5, 2, 3, 4, 5), best_of=(4, 16, 64))
 
 @recipe
 def rewards(
-    seeds: int = 10, pairs: int = 1000, prompts: int = 200, samples: int = 1024, policies: int = 5
+    seeds: int = 10,
+    pairs: int = 1000,
+    prompts: int = 200,
+    samples: int = 1024,
+    policies: int = 5,
+    scale: str = "exact",
+    helpful: str = "",
+    harmless: str = "",
+    depth: int = 2,
+    tokens: int = 500_000,
+    updates: int = 100,
 ) -> Evaluation:
     """Transform rewards before they are combined, and see what that is worth at the same KL.
 
@@ -56,7 +75,17 @@ def rewards(
         prompts: prompts of every world.
         samples: samples of the base policy for every prompt.
         policies: worlds of tokens in which policies are trained.
+        scale: `exact` worlds, or `language`: a small model of our own, trained with RLOO against learnt rewards.
+        helpful: with `language`, a file of preferences for help, in TRL's or Anthropic's form.
+        harmless: with `language`, one for harmlessness.
+        depth: with `language`, layers of the policy and of the model under its rewards; who judges has two more.
+        tokens: with `language`, tokens of pre-training.
+        updates: with `language`, updates of policies.
     """
+    if scale == "language":
+        return with_language_model({HELPFUL: helpful, HARMLESS: harmless}, depth, tokens, updates)
+    if scale != "exact":
+        raise ConfigurationError(f"rewards.scale got {scale!r}: it is exact or language")
     world, settings = TwoProperties(pairs=pairs, prompts=prompts, samples=samples), LOOKED_AT
     chosen = tuple(range(seeds))
     pair = {name: SUMS[name] for name in ("raw", "LSC")}
@@ -88,6 +117,47 @@ def rewards(
             no_gain_is_claimed_for_poor_reward_models,
         ],
     )
+
+
+def with_language_model(files: Mapping[str, str], depth: int, tokens: int, updates: int) -> Evaluation:
+    """A model of our own is optimised against two learnt rewards, and judged by those on a larger one."""
+    if missing := [name for name, path in files.items() if not path]:
+        raise ConfigurationError(f"rewards.scale is 'language', which needs preferences: give {' and '.join(missing)}")
+    data, shards = {name: preferences([path], holdout=0.1) for name, path in files.items()}, own_text()
+    policy, larger = (own_model(shards, data[HELPFUL], layers, tokens) for layers in (depth, depth + 2))
+    judges, others = (
+        {name: reward_model(model, pairs, RewardTraining()) for name, pairs in data.items()}
+        for model in (policy, larger)
+    )
+    parts: dict[str, Measured] = {f"reward {name}": judge for name, judge in judges.items()}
+    parts |= {f"larger reward {name}": judge for name, judge in others.items()}
+    rules: dict[str, tuple[Expression, float]] = {"raw": (RAW, 0.05), "LSC": (BOTH, 0.02)}
+    for name, (expression, gamma) in rules.items():
+        settings = PolicyTuning(rloo=Rloo(gamma=gamma, answers=8), steps=updates)
+        parts[name] = optimise_policy(policy, data[HARMLESS], judges, others, expression, settings)
+    return conclude(parts, claims=[a_language_model_gains_in_both, the_worse_property_is_not_given_up])
+
+
+def worse_win(measures: Measures, name: str) -> float:
+    """The lower of both win rates over the model before, by the judge that nothing was optimised against."""
+    return min(measures[f"{name}/win/other judge/{of}"] for of in PROPERTIES)
+
+
+@claim(
+    "A language model trained on the sum of log-sigmoid-centred rewards beats the one before in both properties, by a "
+    "larger judge that nothing was optimised against.",
+    "2402.00742, combined rewards",
+)
+def a_language_model_gains_in_both(measures: Measures) -> Verdict:
+    return above(worse_win(measures, "LSC"), 0.5, " win rate")
+
+
+@claim(
+    "Its worse property wins more than that of the model trained on the sum of rewards.",
+    "house (Transforming and Combining Rewards)",
+)
+def the_worse_property_is_not_given_up(measures: Measures) -> Verdict:
+    return above(worse_win(measures, "LSC") - worse_win(measures, "raw"), 0, " win rate")
 
 
 def gain(measures: Measures, name: str, kl: int, of: str, which: str = "") -> float:
