@@ -16,7 +16,7 @@ from glasshouse.alignment.language_world import draw_pool
 from glasshouse.alignment.ledger import Ledger
 from glasshouse.alignment.online import NeuralAgent, explore
 from glasshouse.alignment.preference_rows import chat_encoding
-from glasshouse.alignment.reward_models import LoadedRewardModel, RewardTraining, train_head
+from glasshouse.alignment.reward_models import Base, LoadedRewardModel, RewardTraining, train_head
 from glasshouse.alignment.rloo import Rloo
 from glasshouse.alignment.trl import from_trl_rows
 from glasshouse.data.tokens.tokenizer import train_bpe
@@ -44,6 +44,10 @@ def small(seed=1):
     return Transformer(TransformerConfig(**shape), seed=seed)
 
 
+def base(chat):
+    return Base(small(seed=9).requires_grad_(False), chat_encoding(chat), CONTEXT, chat.end)
+
+
 def judge(chat, directory, seed=0):
     """A head that learnt to tell long answers from short ones."""
     pairs = [
@@ -51,10 +55,7 @@ def judge(chat, directory, seed=0):
         for number, item in enumerate(preferences(40, seed=seed))
     ]
     settings = RewardTraining(head=EpistemicConfig(kind="point", hidden=(16,)), epochs=5, learning_rate=1e-2)
-    made, _, _ = train_head(
-        small(seed=9).requires_grad_(False), chat_encoding(chat), pairs, settings, directory, context=CONTEXT,
-        padding=chat.end,
-    )  # fmt: skip
+    made, _, _ = train_head(base(chat), pairs, settings, directory)
     return made
 
 
@@ -66,7 +67,7 @@ class Lengths(LoadedRewardModel):
 
 
 def lengths(chat):
-    return Lengths(small(9).requires_grad_(False), chat_encoding(chat), CONTEXT, chat.end)
+    return Lengths(base(chat))
 
 
 def questions(chat, most=6, seed=0):

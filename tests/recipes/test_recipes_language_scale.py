@@ -15,7 +15,7 @@ def steps_of(node):
 def test_exploration_asks_about_a_model_of_our_own_and_tunes_it(tmp_path):
     steps = steps_of(exploration.exploration(scale="language", pairs=str(tmp_path / "pairs.jsonl")))
     assert (steps.count("pretrain"), steps.count("finetune"), steps.count("answer_pool")) == (2, 2, 1)
-    assert steps.count("explore_answers") == 1 + 3
+    assert steps.count("explore_answers") == 4 + 1
     assert steps.index("explore_answers") < steps.index("collected") < steps.index("prefer")
     assert steps[-1] == "conclude"
 

@@ -124,7 +124,7 @@ def optimise(
     references: dict[str, Tensor] = references_from(expression, usual)
     reward = ScoredReward(expression, scores_of(questions, judges), references)
     compared = Comparison(base, held_out, {"judge": judges, "other judge": others}, settings)
-    frozen = {f"{name} encoder": judge.encoder for name, judge in judges.items()}
+    frozen = {f"{name} encoder": judge.base.module for name, judge in judges.items()}
     frozen |= {f"{name} head": judge.head for name, judge in judges.items() if judge.head is not None}
     objective = LeaveOneOut(
         questions.policy, model, base, reward, settings.rloo, judges=frozen, measure=lambda: compared(model)

@@ -21,8 +21,7 @@ from glasshouse.alignment.language_world import AnswerPool, draw_pool
 from glasshouse.alignment.ledger import Query
 from glasshouse.alignment.online import NeuralAgent
 from glasshouse.alignment.online import explore as explore_online
-from glasshouse.alignment.preference_rows import chat_encoding
-from glasshouse.alignment.reward_files import load_reward_model, save_reward_model
+from glasshouse.alignment.reward_files import load_reward_model, open_encoder, save_reward_model
 from glasshouse.alignment.reward_models import LoadedRewardModel, RewardTraining, train_head
 from glasshouse.language.adaptation import Preferences, write_splits
 from glasshouse.language.chat import Chat, write_chat_template
@@ -61,13 +60,10 @@ def reward_model(run: Run, model: LanguageModel, data: Preferences, settings: Re
     """Train a reward head on the embeddings of a language model."""
     if settings.learn != "head":
         raise ConfigurationError("RewardTraining.learn is 'everything': of our own models only a head is trained")
-    loaded = model.load()
-    chat = Chat(loaded.tokenizer, loaded.end_of_sequence)
     with run.bar("reward model", None) as bar:
         made, _, quality = train_head(
-            loaded.transformer.requires_grad_(False), chat_encoding(chat), data.train, settings, run.scratch / "run",
-            context=loaded.context, padding=chat.end, validation=data.holdout, progress=bar,
-        )  # fmt: skip
+            open_encoder(model.path), data.train, settings, run.scratch / "run", validation=data.holdout, progress=bar
+        )
     save_reward_model(made, model.path, run.output / "model")
     (run.output / QUALITY).write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
     return RewardModel(run.output)

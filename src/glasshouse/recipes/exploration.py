@@ -16,13 +16,19 @@ from glasshouse.alignment.doubt_steps import compare_heads
 from glasshouse.alignment.exploration import Rule
 from glasshouse.alignment.exploration_steps import explore
 from glasshouse.alignment.interaction import Interaction
+from glasshouse.alignment.language_policy import PolicyTuning
+from glasshouse.alignment.language_steps import answer_pool, collected, compare_policies, explore_answers, reward_model
 from glasshouse.alignment.online import NeuralAgent
 from glasshouse.alignment.online_steps import explore_with_a_network
+from glasshouse.alignment.own_model import own_model, own_text
+from glasshouse.alignment.reward_models import RewardTraining
 from glasshouse.alignment.rule_comparison import compare_rules
 from glasshouse.evaluation.steps import Evaluation, Measured, conclude
-from glasshouse.language.adaptation import preferences
+from glasshouse.language.adaptation import prefer, preferences
+from glasshouse.language.dpo import PreferenceTuning
 from glasshouse.nn.epistemic import EpistemicConfig
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
+from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.recipe import recipe
 
 RULES = {
@@ -35,6 +41,7 @@ RULES = {
 TEMPERATURES = (0.1, 1.0)
 PRIORS = (0.3, 3.0)
 """Other settings of the exact baselines, so that what double Thompson sampling is compared with is tuned."""
+DPO = PreferenceTuning(epochs=1, learning_rate=1e-4, batch_size=16, micro_batch_size=8)
 ENSEMBLE = NeuralAgent()
 POINT = NeuralAgent(head=EpistemicConfig(kind="point", hidden=(64, 64)))
 NETWORKS = {
@@ -56,15 +63,30 @@ HEADS = {
 
 
 @recipe
-def exploration(seeds: int = 10, epochs: int = 60, network_seeds: int = 4, pairs: str = "") -> Evaluation:
+def exploration(
+    seeds: int = 10,
+    epochs: int = 60,
+    network_seeds: int = 4,
+    pairs: str = "",
+    scale: str = "exact",
+    depth: int = 2,
+    tokens: int = 500_000,
+) -> Evaluation:
     """Ask the right questions: which pairs of answers to have people compare.
 
     Args:
         seeds: worlds, each with its own candidates and answers, the same for every rule.
         epochs: batches of 32 queries; a third more for neural agents.
         network_seeds: the same for neural agents.
-        pairs: a file of real preference pairs (JSON Lines), on which heads are compared too.
+        pairs: a file of real preference pairs (JSON Lines), on which heads are compared too; `language` needs one.
+        scale: `exact` worlds, or `language`: answers of a small model of our own, judged by what pairs teach.
+        depth: with `language`, layers of the model that answers; the judge's has two more.
+        tokens: with `language`, tokens of pre-training.
     """
+    if scale == "language":
+        return with_language_model(pairs, network_seeds, epochs, depth, tokens)
+    if scale != "exact":
+        raise ConfigurationError(f"exploration.scale got {scale!r}: it is exact or language")
     interaction = Interaction(epochs=epochs, prompts=32, candidates=50, capacity=32 * epochs)
     modes = {name: explore("modes", rule, interaction, seeds) for name, rule in RULES.items()}
     cold_and_hot = {
@@ -113,6 +135,46 @@ def exploration(seeds: int = 10, epochs: int = 60, network_seeds: int = 4, pairs
             every_query_can_be_traced,
         ],
     )
+
+
+def with_language_model(pairs: str, seeds: int, epochs: int, depth: int, tokens: int) -> Evaluation:
+    """The loop of the paper: a model of our own answers, agents ask a judge, what was asked is tuned on with DPO."""
+    if not pairs:
+        raise ConfigurationError("exploration.scale is 'language', which needs a file of preferences: give pairs")
+    data, shards = preferences([pairs], holdout=0.1), own_text()
+    policy, larger = (own_model(shards, data, layers, tokens) for layers in (depth, depth + 2))
+    judge = reward_model(larger, data, RewardTraining())
+    pool = answer_pool(policy, judge, data)
+    interaction = Interaction(epochs=epochs, prompts=32, candidates=40, assessed_prompts=200)
+    agents = NETWORKS | {"passive, point": (RULES["passive"], POINT)}
+    asked = {name: explore_answers(pool, rule, interaction, agent, seeds) for name, (rule, agent) in agents.items()}
+    tuned = prefer(policy, collected(asked["double TS"]), DPO)
+    return conclude(
+        {
+            "language": compare_rules("Answers of a language model, neural agents", asked),
+            "judge": judge,
+            "tuned on what was asked": compare_policies(tuned, policy, data, {"reward": judge}, PolicyTuning()),
+        },
+        claims=[questions_matter_to_a_language_model, collected_pairs_are_worth_tuning_on],
+    )
+
+
+@claim(
+    "With answers of a language model too, an ensemble that asks by double Thompson sampling wins more than the same "
+    "ensemble with passive queries (last quarter, mean over seeds).",
+    "2402.00396, figure of win rates",
+)
+def questions_matter_to_a_language_model(measures: Measures) -> Verdict:
+    found = gains(measures, "language", "double TS", "passive", "last quarter")
+    return above(sum(found) / len(found), 0, " win rate")
+
+
+@claim(
+    "Tuned with DPO on the pairs that were asked about, the model's answers beat those from before, by the judge.",
+    "house (Efficient Exploration)",
+)
+def collected_pairs_are_worth_tuning_on(measures: Measures) -> Verdict:
+    return above(measures["tuned on what was asked/win/judge/reward"], 0.5, " win rate")
 
 
 def gains(measures: Measures, world: str, better: str, worse: str, what: str = "mean") -> list[float]:
