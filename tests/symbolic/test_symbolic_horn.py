@@ -238,3 +238,18 @@ def test_the_engine_takes_a_program_or_statements_and_a_goal() -> None:
         engine.run(Call("entail", "entails"))
     with pytest.raises(BadRequestError, match="got 3"):
         engine.run(Call("entail", "entails", (3,)))
+
+
+@pytest.mark.parametrize(
+    ("statements", "goal"),
+    [
+        (["Dog(x) → Animal(x)", "Dog(rex)"], "Animal(rex)"),
+        (["Dog(x)"], "Dog(rex)"),
+        (["Dog(rex) ∧ Cat(tom)"], "Cat(tom)"),
+    ],
+)
+def test_formulas_are_refused_by_the_rules_and_answered_by_z3(statements: list[str], goal: str) -> None:
+    call = Call("entail", "entails", (statements, goal))
+    with pytest.raises(RejectedProgramError):
+        Horn().run(call)
+    assert z3.Z3().run(call).value is True

@@ -34,6 +34,7 @@ from glasshouse.symbolic.logic_programs.tree import (
 )
 
 _DIALECT = Dialect("( ) [ ] , ∀ ∃ ¬ ~ ! ∧ & && ∨ | || ⊕ ^ → -> => >>> ↔ <-> <=> ⟷ = == ≠ !=")
+FREE = "uvwxyz"
 _IFF, _IMPLIES = ("↔", "<->", "<=>", "⟷"), ("→", "->", "=>", ">>>")
 _OR, _XOR, _AND = ("∨", "|", "||", "or"), ("⊕", "^", "xor"), ("∧", "&", "&&", "and")
 _NOT, _FORALL, _EXISTS = ("¬", "~", "!", "not"), ("∀", "forall"), ("∃", "exists")
@@ -161,7 +162,7 @@ def _term(reader: Reader, bound: Bound) -> Term:
 
 
 def _named(name: str, bound: Bound) -> Term:
-    if name in bound or (len(name) == 1 and name in "uvwxyz"):
+    if name in bound or (len(name) == 1 and name in FREE):
         return Variable(name)
     return Constant(name)
 

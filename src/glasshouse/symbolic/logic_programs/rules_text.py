@@ -23,9 +23,9 @@ from glasshouse.symbolic.logic_programs.reader import Dialect, Reader
 from glasshouse.symbolic.logic_programs.sections import sections
 from glasshouse.symbolic.logic_programs.tree import Constant, Literal, Rule, RuleProgram, Term, Variable
 
-_DIALECT = Dialect("( ) , && & ∧ >>> -> → ! ~ ¬")
+_DIALECT = Dialect("( ) , && >>> ! ~ ¬")
 _SIGNS = {"true": True, "false": False}
-_AND, _THEN, _NOT = ("&&", "&", "∧", "and"), (">>>", "->", "→"), ("!", "~", "¬", "not", "Not")
+_AND, _THEN, _NOT = ("&&", "and"), (">>>",), ("!", "~", "¬", "not", "Not")
 
 
 def parse_rules(text: str, limits: Limits = DEFAULT) -> RuleProgram:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from glasshouse.symbolic.errors import NoEngineError
@@ -12,8 +13,11 @@ _DISTRIBUTIONS = {"z3": "z3-solver", "pysat": "python-sat", "ortools": "ortools"
 
 def package(name: str) -> Any:
     """A module of a solver package. Raises `NoEngineError` when the package is not installed."""
-    distribution = _DISTRIBUTIONS[name.split(".")[0]]
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise NoEngineError(f"{distribution} is not installed: pip install 'glasshouse[solvers]'") from error
+    require(name.split(".")[0])
+    return importlib.import_module(name)
+
+
+def require(name: str) -> None:
+    """Look for a package without importing it. Raises `NoEngineError` when it is not installed."""
+    if importlib.util.find_spec(name) is None:
+        raise NoEngineError(f"{_DISTRIBUTIONS[name]} is not installed: pip install 'glasshouse[solvers]'")

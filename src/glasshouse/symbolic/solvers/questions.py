@@ -7,8 +7,8 @@ from typing import Any
 
 from glasshouse.symbolic.call import Call, Reply
 from glasshouse.symbolic.errors import BadRequestError, EngineError
-from glasshouse.symbolic.logic_programs.formulas_text import parse_formula, parse_formulas
-from glasshouse.symbolic.logic_programs.limits import DEFAULT
+from glasshouse.symbolic.logic_programs.formulas_text import FREE, parse_formula, parse_formulas
+from glasshouse.symbolic.logic_programs.limits import DEFAULT, ProgramError
 from glasshouse.symbolic.logic_programs.rules_text import parse_literal, parse_rules, parse_statement, rule_program
 from glasshouse.symbolic.logic_programs.tree import Connective, Formula, FormulaProgram, RuleProgram
 from glasshouse.symbolic.solvers.satisfaction import Satisfaction
@@ -44,12 +44,19 @@ def _text(call: Call, operand: Any) -> str:
 
 
 def rules_of(call: Call) -> RuleProgram:
-    """One operand is a program in sections; two are its statements, one a line, and the goal."""
+    """One operand is a program in sections; two are its statements, one a line, and the goal.
+
+    Statements may be meant for another solver of the runtime, so a bare `x`, a variable of formulas, is refused here.
+    """
     texts = texts_of(call, 1, 2)
     if len(texts) == 1:
         return parse_rules(texts[0])
     statements = [rule for line in _lines(texts[0]) for rule in parse_statement(line)]
-    return rule_program(statements, parse_literal(texts[1]))
+    program = rule_program(statements, parse_literal(texts[1]))
+    for constant in program.constants:
+        if len(constant.name) == 1 and constant.name in FREE:
+            raise ProgramError(f"{constant.name!r} in rules: write ${constant.name} for a variable, or a longer name")
+    return program
 
 
 def formulas_of(call: Call) -> FormulaProgram:

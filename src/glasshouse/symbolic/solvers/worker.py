@@ -13,7 +13,7 @@ import weakref
 from typing import Any
 
 from glasshouse.symbolic.errors import EngineError, EngineTimeoutError
-from glasshouse.symbolic.solvers.packages import package
+from glasshouse.symbolic.solvers.packages import require
 
 MEMORY = 1 << 29
 
@@ -22,7 +22,7 @@ class Worker:
     """A process that runs `sympy_worker`, started when first needed and again after it had to be stopped."""
 
     def __init__(self, memory: int = MEMORY) -> None:
-        package("sympy")
+        require("sympy")
         self._memory, self._lock = memory, threading.Lock()
         self._process: Any = None
         self._ready = False
