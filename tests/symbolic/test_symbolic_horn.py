@@ -1,6 +1,7 @@
 """Chaining, its proofs and their checker: against Z3, against brute force, and with proofs that were tampered with."""
 
 import itertools
+import json
 import random
 import time
 
@@ -8,7 +9,7 @@ import pytest
 
 from glasshouse.symbolic.call import Budget, Call, Engine
 from glasshouse.symbolic.errors import BadRequestError, EngineTimeoutError, RejectedProgramError
-from glasshouse.symbolic.logic_programs.limits import Limits
+from glasshouse.symbolic.logic_programs.limits import Limits, ProgramError
 from glasshouse.symbolic.logic_programs.rules_text import parse_literal, parse_rules
 from glasshouse.symbolic.logic_programs.tree import (
     Atom,
@@ -23,7 +24,7 @@ from glasshouse.symbolic.logic_programs.tree import (
     negation,
 )
 from glasshouse.symbolic.solvers import z3
-from glasshouse.symbolic.solvers.horn import Closure, Horn, check_verdict, entails
+from glasshouse.symbolic.solvers.horn import Closure, Horn, check_verdict, entails, recheck
 from glasshouse.symbolic.solvers.proofs import Step, check_closed_world, check_proof
 
 YUMPUS = """Facts:
@@ -253,3 +254,16 @@ def test_formulas_are_refused_by_the_rules_and_answered_by_z3(statements: list[s
     with pytest.raises(RejectedProgramError):
         Horn().run(call)
     assert z3.Z3().run(call).value is True
+
+
+def test_written_evidence_is_checked_again_and_damage_is_found() -> None:
+    for seed in range(40):
+        program = world(seed, denials=True)
+        verdict = entails(program)
+        written = json.loads(json.dumps(verdict.evidence()))
+        assert recheck(program, verdict.answer, written) is None
+        assert recheck(program, None if verdict.answer is not None else True, written)
+    with pytest.raises(ProgramError, match="no evidence of the engine horn"):
+        recheck(program, True, {"proof": [["Dog(", 0, []]]})
+    with pytest.raises(ProgramError, match="no evidence of the engine horn"):
+        recheck(program, True, {"proof": [1]})

@@ -16,10 +16,12 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from glasshouse.symbolic.call import Call, Reply
 from glasshouse.symbolic.errors import EngineTimeoutError, RejectedProgramError
 from glasshouse.symbolic.logic_programs.limits import DEFAULT, Limits, ProgramError
+from glasshouse.symbolic.logic_programs.rules_text import parse_literal
 from glasshouse.symbolic.logic_programs.tree import Constant, Literal, RuleProgram, Term, Variable
 from glasshouse.symbolic.solvers.proofs import Proof, Step, check_closed_world, check_proof, instances
 from glasshouse.symbolic.solvers.questions import rules_of, seconds_of, verdict_reply
@@ -55,6 +57,19 @@ def check_verdict(verdict: Verdict, program: RuleProgram) -> str | None:
     world = verdict.world or frozenset()
     problems = (check_closed_world(world, program.rules, program.constants, goal) for goal in both(program.goal))
     return next((problem for problem in problems if problem), None)
+
+
+def recheck(program: RuleProgram, answer: bool | None, evidence: Mapping[str, Any]) -> str | None:
+    """Check a reply again from its written evidence, as a trace or cassette holds it: nothing, or what is wrong.
+
+    Raises `ProgramError` for evidence that is damaged.
+    """
+    try:
+        proof = tuple(Step(parse_literal(said), rule, tuple(given)) for said, rule, given in evidence.get("proof", ()))
+        world = frozenset(parse_literal(said) for said in evidence.get("world", ()))
+    except (TypeError, ValueError) as error:
+        raise ProgramError(f"this is no evidence of the engine horn: {error}") from error
+    return check_verdict(Verdict(answer, "horn", proof=proof, world=world), program)
 
 
 def both(goal: Literal) -> tuple[Literal, Literal]:
