@@ -106,10 +106,10 @@ def test_points_beyond_what_samples_carry_are_named_not_shown() -> None:
 def test_the_scores_of_a_judge_and_of_itself() -> None:
     a = rewards(0, 10, 64)
     settings = Preview(kl=(1,), best_of=(), resamples=20)
-    assert frontier({"a": a}, {"a": a}, settings).own_judge
+    assert frontier({"a": a}, {"a": a}, settings).own_judge == ("a",)
     noisy = a + rewards(1, 10, 64)
     found = frontier({"a": noisy}, {"a": a}, settings, scores={"a": noisy})
-    assert not found.own_judge
+    assert found.own_judge == ()
     pairs = [
         (float(noisy[x, i] - noisy[x, j]) > 0) == (float(a[x, i] - a[x, j]) > 0)
         for x in range(10) for i in range(64) for j in range(i)

@@ -107,7 +107,9 @@ def test_the_preview_of_files_is_the_frontier_of_tensors(tmp_path) -> None:
     truth = torch.tensor([row["true_a"] for row in given], dtype=torch.float64).view(5, 40)
     event = Good("a", Column("ref")) & B
     u = utility(event, scores, references_from(event, scores, {"ref": torch.arange(5.0, dtype=torch.float64)}))
-    expected = frontier({"both": u}, {"a": truth, "b": scores["b"]}, QUICK, scores=scores)
+    expected = frontier({"both": u}, {"a": truth, "b": scores["b"]}, QUICK, scores={"a": scores["a"]})
+    assert expected.own_judge == ("b",)
+    assert set(expected.accuracy) == {"a"}  # that of `b` with itself would say nothing
     assert preview_samples([file], {"both": event}, {"a": "true_a"}, QUICK) == expected
 
 
@@ -168,7 +170,7 @@ def test_the_command_tells_writes_and_refuses(tmp_path) -> None:
                  "--best-of", "2", "--judge", "a=true_a", "--accuracy", "a=71%"]  # fmt: skip
     told = CliRunner().invoke(cli, [*arguments, "--out", str(tmp_path / "out")])
     assert told.exit_code == 0, told.output
-    assert "judged by the judge's rewards" in told.output
+    assert "an optimist's picture: b" in told.output
     assert "reward model a: right on 71.0% of pairs" in told.output
     assert "a & b  tilt  KL 0.50" in told.output
     found = json.loads((tmp_path / "out/frontier.json").read_text())

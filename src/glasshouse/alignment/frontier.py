@@ -66,13 +66,13 @@ class Frontier:
     """Points of every utility, in the order they were given; `left_out` says which were not and why.
 
     `accuracy` of the reward models by property: their agreement with the judge on pairs of samples, or what was given.
-    `own_judge`: the scores were judged by themselves.
+    `own_judge`: properties whose scores were judged by themselves.
     """
 
     points: tuple[Point, ...]
     left_out: tuple[str, ...]
     accuracy: Mapping[str, float]
-    own_judge: bool
+    own_judge: tuple[str, ...]
     prompts: int
     samples: int
     trusted_kl: float
@@ -101,7 +101,7 @@ def frontier(
         utilities: by name, [prompts, samples] each; the first is what the others are compared with. A sample that one
             of them has dropped (-inf) is left out for all.
         judge: rewards of every property that the policies are judged by.
-        scores: the rewards that the utilities were made from, if they are not the judge's.
+        scores: the rewards that the utilities were made from, for every property that has another judge.
         accuracy: of the reward models on held-out comparisons; measured as agreement with the judge by default.
         advance: told 1 after every utility.
 
@@ -118,7 +118,7 @@ def frontier(
         found[name] = _policies(name, utility.masked_fill(~kept, -torch.inf), chosen, limit, left_out)
         advance(1)
     points = _points(found, values, statistics, chosen)
-    own = scores is None
+    own = tuple(name for name in judge if name not in (scores or {}))
     agreed = {p: agreement(scores[p], judge[p], kept) for p in judge if p in scores} if scores is not None else {}
     return Frontier(
         tuple(points), tuple(left_out), dict(accuracy or agreed), own, len(kept), kept.shape[1], limit

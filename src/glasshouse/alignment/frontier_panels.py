@@ -48,7 +48,11 @@ def panels(frontiers: Sequence[Frontier]) -> list[Panel]:
     measures = list(first.points[0].measures)
     wins = [name for name in measures if name.startswith("win/")]
     shown: list[Panel] = [_beside(frontiers)]
-    bands = "Bands: 95 % over prompts." if len(frontiers) == 1 else f"Bands: least to most of {len(frontiers)} worlds."
+    bands = (
+        "Bands: a bootstrap over prompts."
+        if len(frontiers) == 1
+        else f"Bands: least to most of {len(frontiers)} worlds."
+    )
     for measure in ["joint", *wins] if len(wins) > 1 else wins:
         title = f"{said(measure)}, at the same KL"
         shown.append(_curves(title, said(measure).lower(), points, names, measure, gains=False, note=bands))
@@ -90,7 +94,8 @@ def _beside(frontiers: Sequence[Frontier]) -> Panel:
     for name in first.accuracy:
         shares = [frontier.accuracy[name] for frontier in frontiers]
         values[f"right of pairs, reward model {name}"] = _percent(shares)
-    note = "Judged by the rewards that are optimised: an optimist's picture." if first.own_judge else ""
+    own = " and ".join(first.own_judge)
+    note = f"Judged by the very scores that are optimised, an optimist's picture: {own}." if own else ""
     return Numbers("What the frontier rests on", values, note=note)
 
 

@@ -73,7 +73,9 @@ def of_json(found: Mapping[str, Any]) -> Frontier:
         return Point(**{**point, **values})
 
     points = tuple(restored(point) for point in found["points"])
-    return Frontier(**{**found, "points": points, "left_out": tuple(found["left_out"])})
+    return Frontier(
+        **{**found, "points": points, "left_out": tuple(found["left_out"]), "own_judge": tuple(found["own_judge"])}
+    )
 
 
 def preview(judged: Judged, utilities: Mapping[str, Expression], settings: Preview) -> Frontier:

@@ -74,8 +74,8 @@ def preview_samples(
         name: utility(expression, scores, references_from(expression, scores, samples.columns, missing="drop"), "drop")
         for name, expression in utilities.items()
     }
-    own = all(name == column for name, column in judges.items())
-    return frontier(made, judged, settings, scores=None if own else scores, accuracy=accuracy)
+    others = {name: scores[name] for name, column in judges.items() if name != column}
+    return frontier(made, judged, settings, scores=others, accuracy=accuracy)
 
 
 def read_scored_samples(

@@ -61,12 +61,12 @@ def frontier(
         accuracy={name: _share(text) for name, text in pairs_of(accuracies, "--accuracy").items()},
         missing=missing, prompt=prompt,
     )  # fmt: skip
+    if out is not None:
+        write(found, Path(out))
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:
         tell(found)
-    if out is not None:
-        write(found, Path(out))
 
 
 def expressions(texts: tuple[str, ...]) -> dict[str, Expression]:
@@ -118,8 +118,9 @@ def _share(text: str) -> float:
 
 def tell(found: Frontier) -> None:
     """The frontier as lines of text."""
-    judged = "by the scores themselves (an optimist's picture)" if found.own_judge else "by the judge's rewards"
-    click.echo(f"{found.prompts} prompts, up to {found.samples} samples each, judged {judged}")
+    click.echo(f"{found.prompts} prompts, up to {found.samples} samples each")
+    if found.own_judge:
+        click.echo(f"judged by the very scores that are optimised, an optimist's picture: {', '.join(found.own_judge)}")
     click.echo(f"they carry policies up to KL {found.trusted_kl:.2f}")
     for name, share in found.accuracy.items():
         click.echo(f"reward model {name}: right on {share:.1%} of pairs")
@@ -150,6 +151,5 @@ def write(found: Frontier, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "frontier.json").write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
     summary = "Win rates against KL, before anything is trained."
-    click.echo(
-        f"wrote {write_panels(out / 'frontier.html', 'Frontier', summary, 'glasshouse frontier', panels([found]))}"
-    )
+    page = write_panels(out / "frontier.html", "Frontier", summary, "glasshouse frontier", panels([found]))
+    click.echo(f"wrote {page}", err=True)
