@@ -83,10 +83,11 @@ def z3_follows(program: RuleProgram, *, open_world: bool) -> bool:
     return z3.model([*said.premises, negation(said.conclusion)]) is None
 
 
+@pytest.mark.parametrize("seeds", [range(40), pytest.param(range(40, 150), marks=pytest.mark.slow)], ids=["40", "110"])
 @pytest.mark.parametrize("denials", [False, True])
-def test_300_worlds_agree_with_z3_and_every_answer_is_shown(denials: bool) -> None:
+def test_300_worlds_agree_with_z3_and_every_answer_is_shown(denials: bool, seeds: range) -> None:
     answers = []
-    for seed in range(150):
+    for seed in seeds:
         program = world(seed, denials=denials)
         verdict = entails(program)
         answers.append(verdict.answer)
@@ -107,9 +108,8 @@ def test_300_worlds_agree_with_z3_and_every_answer_is_shown(denials: bool) -> No
                 RuleProgram(program.rules, program.goal if verdict.answer else program.goal.negated), open_world=False
             )
             assert z3.model([*classical.premises, negation(classical.conclusion)]) is None, seed
-    assert len(answers) == 150
-    assert min(answers.count(True), answers.count(None)) >= 20
-    assert not denials or answers.count(False) >= 10
+    assert min(answers.count(True), answers.count(None)) >= len(seeds) // 8
+    assert not denials or answers.count(False) >= len(seeds) // 16
 
 
 def test_the_closure_is_the_least_fixpoint_of_applying_every_instance() -> None:
