@@ -50,12 +50,12 @@ def run_suite(
         solvers: decide what is true; without one, its checks are undecided.
     """
     scorer = Vertex(embed)
-    helpers = tuple(solvers)
+    deciders = tuple(solvers)
     outcomes = []
     for case in every_case() if cases is None else cases:
         model = scripted(case, engine) if isinstance(engine, str) else engine
         graded = held_out(case) if engine == "paraphrase" else case
-        outcomes.append(grade(graded, Runtime(model, *helpers), scorer))
+        outcomes.append(grade(graded, Runtime(model, *deciders), scorer))
         advance(case)
     return outcomes
 
