@@ -67,10 +67,10 @@ def test_joint_log_loss_counts_only_at_the_same_marginal(dyadic, marginal, statu
 
 
 def test_the_best_passive_network_counts():
-    values = {"networks/double TS/last quarter": 0.8} | {f"networks/{name}/last quarter": 0.7 for name in room.TUNED}
+    values = {"networks/double TS/last quarter": 0.8} | {f"points/{name}/last quarter": 0.7 for name in room.TUNED}
     assert decided(room.tuning_a_passive_network_is_not_enough, values) == "holds"
     last = list(room.TUNED)[-1]
-    values[f"networks/{last}/last quarter"] = 0.79
+    values[f"points/{last}/last quarter"] = 0.79
     assert decided(room.tuning_a_passive_network_is_not_enough, values) == "does not hold"
 
 

@@ -103,23 +103,27 @@ def exploration(
         f"passive, prior x {scale}": explore("linear", RULES["passive"], interaction, seeds, scale) for scale in PRIORS
     }
     longer = interaction.but(epochs=4 * epochs // 3, capacity=1600, assessed_prompts=200)
-    agents = NETWORKS | {name: (RULES["passive"], agent) for name, agent in TUNED.items()}
     networks = {
         name: explore_with_a_network("modes", rule, longer, agent, network_seeds)
-        for name, (rule, agent) in agents.items()
+        for name, (rule, agent) in NETWORKS.items()
+    }
+    points = {
+        name: explore_with_a_network("modes", RULES["passive"], longer, agent, network_seeds)
+        for name, agent in TUNED.items()
     }
     parts: dict[str, Measured] = {
         "modes": compare_rules("Modes, exact agent", modes),
         "settings": compare_rules("Modes, exact agent, settings of the baselines", cold_and_hot | tuned),
         "linear": compare_rules("Dense linear rewards (control), exact agent", linear),
         "networks": compare_rules("Modes, neural agents", networks),
+        "points": compare_rules("Modes, passive neural agents with a point estimate", points),
         "heads": compare_heads(HEADS, HeadTraining(), seeds),
     }
     if pairs:
         real = preferences(pairs, holdout=0.26)
         parts["real pairs"] = compare_heads(HEADS, HeadTraining(), network_seeds, preferences=real)
     return conclude(
-        parts,
+        dict(reversed(parts.items())),  # a report shows what was made last first
         claims=[
             double_ts_learns_from_fewer_queries,
             passive_needs_more_labels,
@@ -272,7 +276,7 @@ def networks_gain_from_double_ts_too(measures: Measures) -> Verdict:
     "house (Efficient Exploration)",
 )
 def tuning_a_passive_network_is_not_enough(measures: Measures) -> Verdict:
-    best = max(measures[f"networks/{name}/last quarter"] for name in TUNED)
+    best = max(measures[f"points/{name}/last quarter"] for name in TUNED)
     gain = measures["networks/double TS/last quarter"] - best
     return Verdict(gain >= 0.02, f"{gain:+.4f} win rate", "≥ +0.02 win rate")
 
@@ -287,7 +291,8 @@ def an_ensemble_knows_its_doubt(measures: Measures) -> Verdict:
 
 
 @claim(
-    "The same on pairs that people judged.",
+    "On pairs that people judged, too, an ensemble has a lower dyadic joint log-loss than a point estimate by at least "
+    "0.15 nats with every seed, at a marginal log-loss within 0.03.",
     "2402.00396, joint log-loss of reward models",
 )
 def an_ensemble_knows_its_doubt_about_people(measures: Measures) -> Verdict:
