@@ -177,7 +177,7 @@ def test_raw_rewards_are_hacked_and_lsc_holds(tmp_path):
     learnt, paths = LearntWorld(0), {}
     for name, expression, gamma in (("raw", RAW, 0.05), ("lsc", LSC, 0.02)):
         paths[name] = [optimise(learnt, expression, Rloo(gamma=gamma), tmp_path / name)]
-    (tmp_path / "paths.json").write_text(json.dumps(paths))
+    (tmp_path / "paths.json").write_text(json.dumps({"pairs": 20, "paths": paths}))
     hacking = Hacking(tmp_path)
     values = hacking.values
     assert values["raw/true lost"] > 3
@@ -185,5 +185,5 @@ def test_raw_rewards_are_hacked_and_lsc_holds(tmp_path):
     assert values["lsc/true lost"] < 0.6
     assert values["raw/simulator in time"] == 1
     assert values["raw/kl at the end"] > 25 > values["lsc/kl at the end"]
-    assert [panel.title for panel in hacking.panels()][-1] == "Alarms"
+    assert [panel.title for panel in hacking.panels()][-1] == "Alarms: rewards from 20 comparisons"
     assert set(PROPERTIES) == {"helpful", "harmless"}

@@ -1,6 +1,7 @@
 """The ledger keeps every query, heals a torn end, refuses damage, and gives preferences and Arrow tables."""
 
 import dataclasses
+import resource
 
 import orjson
 import pyarrow.parquet as pq
@@ -36,6 +37,22 @@ def test_a_torn_last_line_is_cut_off_and_told(tmp_path, cut):
     assert healed.healed == len(content) // 2 - cut
     healed.append([query(1)])
     assert ledger.path.read_bytes() == content
+
+
+def test_what_could_not_be_written_whole_leaves_nothing(tmp_path):
+    ledger = Ledger(tmp_path / "queries.jsonl")
+    ledger.append([query(0)])
+    content = ledger.path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 40, hard))
+    try:
+        with pytest.raises(OSError, match="queries"):
+            ledger.append([query(1)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ledger.path.read_bytes() == content
+    ledger.append([query(1)])
+    assert list(ledger) == [query(0), query(1)]
 
 
 def test_other_damage_is_refused_with_its_line(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -28,10 +29,15 @@ class Hacking(Artifact):
     """Paths of policies, by rule and seed: `raw`, the sum of learnt rewards, and `lsc`."""
 
     @cached_property
+    def _found(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.file("paths.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
     def paths(self) -> dict[str, list[Path]]:
         """Rule -> one path per seed; a path is one record per look (`glasshouse.alignment.hacking`)."""
-        found: dict[str, list[Path]] = json.loads(self.file("paths.json").read_text(encoding="utf-8"))
-        return found
+        paths: dict[str, list[Path]] = self._found["paths"]
+        return paths
 
     @property
     def values(self) -> dict[str, float]:
@@ -56,7 +62,9 @@ class Hacking(Artifact):
 
     def panels(self) -> list[Panel]:
         """Learnt against true reward, `joint` by KL, and what the alarms did."""
-        return [_course(self.paths), _by_kl(self.paths), _alarm_table(self.paths)]
+        panels = [_course(self.paths), _by_kl(self.paths), _alarm_table(self.paths)]
+        learnt = f"rewards from {self._found['pairs']:,} comparisons"
+        return [dataclasses.replace(panel, title=f"{panel.title}: {learnt}") for panel in panels]
 
 
 @step()
@@ -81,7 +89,7 @@ def token_hacking(
                 home = run.scratch / f"{rule}-{seed}"
                 paths[rule].append(optimise(learnt, expression, settings, home, steps=steps))
                 bar.advance()
-    (run.output / "paths.json").write_text(json.dumps(paths) + "\n", encoding="utf-8")
+    (run.output / "paths.json").write_text(json.dumps({"pairs": pairs, "paths": paths}) + "\n", encoding="utf-8")
     return Hacking(run.output)
 
 

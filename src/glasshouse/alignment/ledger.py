@@ -8,6 +8,7 @@ TRL's form and as an Arrow table.
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,12 +110,20 @@ class Ledger:
             raise LedgerError(f"line {number + 1} of the ledger {self.path} is damaged: {error}") from None
 
     def append(self, queries: Sequence[Query], *, synchronise: bool = True) -> None:
-        """Write queries at the end, safe from power loss when it returns if `synchronise`."""
-        with disk_errors_named(self.path), self.path.open("ab") as file:
-            file.write(b"".join(orjson.dumps(dataclasses.asdict(query)) + b"\n" for query in queries))
-            file.flush()
-            if synchronise:
-                os.fsync(file.fileno())
+        """Write queries at the end, safe from power loss when it returns if `synchronise`.
+
+        Of queries that could not be written whole (a full disk) nothing stays.
+        """
+        rows = b"".join(orjson.dumps(dataclasses.asdict(query)) + b"\n" for query in queries)
+        with disk_errors_named(self.path), self.path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                _write_all(file, rows)
+                if synchronise:
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
         self._lines += len(queries)
 
     def record(self, position: int, queries: Sequence[Query], *, synchronise: bool = True) -> None:
@@ -151,3 +160,10 @@ class Ledger:
         """All queries as a Parquet file."""
         with disk_errors_named(Path(path)):
             pq.write_table(self.table(), path, compression="zstd")
+
+
+def _write_all(file: io.FileIO, content: bytes) -> None:
+    """All of it; one call may write less, as on a disk that is nearly full."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
