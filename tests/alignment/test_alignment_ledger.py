@@ -46,7 +46,7 @@ def test_what_could_not_be_written_whole_leaves_nothing(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 40, hard))
     try:
-        with pytest.raises(OSError, match="queries"):
+        with pytest.raises(OSError, match="File too large"):
             ledger.append([query(1)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
