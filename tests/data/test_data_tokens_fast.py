@@ -101,8 +101,10 @@ def encoders(ours, split):
 
 
 def test_the_olmo_tokenizers_on_real_documents():
-    texts = list(HARD)
-    for file in sorted((DATA / "text").rglob("*.jsonl.gz")):
+    texts, files = list(HARD), sorted((DATA / "text").rglob("*.jsonl.gz"))
+    if not files:
+        pytest.skip("the text corpora are not there")
+    for file in files:
         with gzip.open(file, "rt") as lines:
             for _, line in zip(range(150), lines, strict=False):
                 row = json.loads(line)

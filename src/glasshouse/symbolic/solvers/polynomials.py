@@ -123,7 +123,10 @@ def _without_zeros(total: Mapping[Monomial, Fraction]) -> Polynomial:
 
 
 def evaluate(expression: Expression, values: Mapping[str, Fraction]) -> Fraction | None:
-    """The exact value where the unknowns have these values, None where it has none or is not rational."""
+    """The exact value where the unknowns have these values, None where it has none or is not rational.
+
+    Anything to the power 0 is 1, 0 as well: as in polynomials, and in SymPy.
+    """
     if isinstance(expression, Number):
         return expression.value
     if isinstance(expression, Symbol):
@@ -134,7 +137,7 @@ def evaluate(expression: Expression, values: Mapping[str, Fraction]) -> Fraction
         return None
     if expression.kind == "power":
         base, exponent = parts
-        whole = exponent.denominator == 1 and abs(exponent) <= 1000 and (base != 0 or exponent > 0)
+        whole = exponent.denominator == 1 and abs(exponent) <= 1000 and (base != 0 or exponent >= 0)
         return Fraction(base) ** int(exponent) if whole else None
     result = parts[0]
     for part in parts[1:]:
