@@ -103,10 +103,10 @@ def test_end_stops_each_row_and_the_context_stops_all():
 
 
 def draws(logits: torch.Tensor, **rules) -> Counter[int]:
-    from glasshouse.language.generation import _choose
+    from glasshouse.language.generation import choose
 
     generator = torch.Generator().manual_seed(0)
-    return Counter(_choose(logits, [0], Sampling(temperature=1.0, **rules), generator) for _ in range(3000))
+    return Counter(choose(logits, [0], Sampling(temperature=1.0, **rules), generator) for _ in range(3000))
 
 
 def test_sampling_follows_its_distribution():

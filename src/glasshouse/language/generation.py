@@ -172,7 +172,7 @@ def _steps(
         for _ in range(limit):
             logits = next_scores(model, fed, cache, before)
             chosen = [
-                0 if finished[row] else _choose(logits[row], seen[row], sampling, draws[row])
+                0 if finished[row] else choose(logits[row], seen[row], sampling, draws[row])
                 for row in range(len(prompts))
             ]
             for row, token in enumerate(chosen):
@@ -205,7 +205,8 @@ def _padded_mask(before: Int[Tensor, "*batch"], start: int, end: int) -> Bool[Te
     return (causal & real[:, None] | itself)[:, None]
 
 
-def _choose(logits: Float[Tensor, "*vocabulary"], seen: list[int], sampling: Sampling, draw: torch.Generator) -> int:
+def choose(logits: Float[Tensor, "*vocabulary"], seen: list[int], sampling: Sampling, draw: torch.Generator) -> int:
+    """The next token by its scores, after the tokens `seen`. Forbidden tokens have the score minus infinity."""
     logits = logits.cpu()
     if sampling.no_repeat is not None and (banned := _completions(seen, sampling.no_repeat)):
         logits = logits.index_fill(0, torch.tensor(banned), -torch.inf)

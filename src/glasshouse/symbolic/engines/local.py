@@ -1,0 +1,94 @@
+"""One of this project's language models as an engine: a checkpoint of the store, or a model in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glasshouse.language.chat import Message
+from glasshouse.language.generation import Sampling, check_vocabulary, encode_prompt, next_scores
+from glasshouse.language.model import LanguageModel, LoadedModel
+from glasshouse.nn.transformer import KeyValueCache, Transformer
+from glasshouse.store.files import hash_file
+from glasshouse.symbolic.call import Call
+from glasshouse.symbolic.completion import Scores
+from glasshouse.symbolic.constrain import Vocabulary
+from glasshouse.symbolic.engines.decoding import TextEngine
+
+
+class LocalEngine(TextEngine):
+    """A language model of this project. A tuned one reads messages in its chat form, another reads them as one text.
+
+    The reply's `model` is the sha256 of the checkpoint's weights as the store's manifest has it, hence the way back to
+    the training data; for a model in memory it is that of its tensors.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel | LoadedModel,
+        sampling: Sampling | None = None,
+        *,
+        device: str = "cpu",
+        name: str = "local",
+    ) -> None:
+        super().__init__(_Writer(model, device), sampling, name)
+
+
+class _Writer:
+    def __init__(self, model: LanguageModel | LoadedModel, device: str) -> None:
+        if isinstance(model, LoadedModel):
+            self._loaded, self.identity = model, f"sha256:{_hash_tensors(model.transformer)}"
+        else:
+            self._loaded, self.identity = model.load(device), f"sha256:{_hash_files(model.path)}"
+        loaded = self._loaded
+        check_vocabulary(loaded.transformer, loaded.tokenizer)
+        self.context = loaded.context
+        self.vocabulary = Vocabulary(loaded.tokenizer, loaded.transformer.config.vocabulary, loaded.end_of_sequence)
+
+    def prompt(self, call: Call) -> list[int]:
+        loaded = self._loaded
+        if loaded.chat is not None:
+            return loaded.chat.prompt([Message(*message) for message in call.messages])
+        return encode_prompt(loaded.tokenizer, call.prompt, loaded.end_of_sequence)
+
+    def scores(self, capacity: int) -> Scores:
+        self._loaded.transformer.eval()
+        return _Cached(self._loaded.transformer, capacity)
+
+    def text(self, tokens: list[int]) -> str:
+        return str(self._loaded.tokenizer.decode(tokens))
+
+
+class _Cached:
+    """A transformer with the cache of one text."""
+
+    def __init__(self, model: Transformer, capacity: int) -> None:
+        weight = model.embedding.weight
+        self._model, self._before = model, torch.zeros(1, dtype=torch.long, device=weight.device)
+        self._cache = KeyValueCache(model.config, 1, capacity, dtype=weight.dtype, device=weight.device)
+
+    def __call__(self, tokens: Sequence[int]) -> Float[Tensor, "*vocabulary"]:
+        fed = torch.tensor([list(tokens)], device=self._before.device)
+        return next_scores(self._model, fed, self._cache, self._before)[0]
+
+
+def _hash_files(folder: Path) -> str:
+    """sha256 of the weights' file; of the names and hashes where there are several."""
+    hashes = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
+
+
+def _hash_tensors(model: Transformer) -> str:
+    """sha256 of the tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
