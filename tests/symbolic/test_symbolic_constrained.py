@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Literal
 
@@ -15,8 +16,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 pytest.importorskip("llguidance", reason="masks come from the extra `symbolic`")
 
 from glasshouse.language.generation import Sampling, generate
-from glasshouse.language.model import LoadedModel
+from glasshouse.language.model import LanguageModel, LoadedModel
 from glasshouse.nn.configuration import olmo
+from glasshouse.nn.huggingface import save_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.symbolic.answers import Grammar, Regex, read, specification
 from glasshouse.symbolic.call import Budget, Call, Constraint, Message
@@ -232,6 +234,39 @@ def test_the_seed_decides_and_the_weights_are_named(engine, loaded):
     names = [LocalEngine(one).run(asked(None, tokens=1)).model for one in (loaded, loaded, other)]
     assert names[0] == names[1] != names[2]
     assert regex.fullmatch("sha256:[0-9a-f]{64}", names[0])
+
+
+@pytest.fixture(scope="module")
+def folder(loaded, tmp_path_factory):
+    """A checkpoint as the store keeps it; `transformers` opens it too."""
+    path = tmp_path_factory.mktemp("model") / "checkpoint"
+    save_huggingface(loaded.transformer, path, end=loaded.end_of_sequence)
+    loaded.tokenizer.save(str(path / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>"}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (path / "training.json").write_text(json.dumps({"end_of_sequence": loaded.end_of_sequence}), encoding="utf-8")
+    return path
+
+
+def test_a_checkpoint_answers_as_the_model_in_memory_and_names_its_file(engine, folder):
+    stored = LocalEngine(LanguageModel(folder), Sampling(temperature=1.0, tokens=200))
+    call = asked(constraint_for(PERSON), seed=5)
+    reply = stored.run(call)
+    assert reply.text == engine.run(call).text
+    assert reply.model == "sha256:" + hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_transformers_gives_the_same_texts(folder, loaded):
+    pytest.importorskip("transformers", reason="the engine of transformers' models")
+    from glasshouse.symbolic.engines.huggingface import HuggingFaceEngine
+
+    greedy = Sampling(tokens=60)
+    ours, theirs = LocalEngine(LanguageModel(folder), greedy), HuggingFaceEngine(folder, sampling=greedy)
+    for constraint in (None, constraint_for(PERSON), constraint_for(Literal["cat", "dog"]), constraint_for(TREE)):
+        mine, other = ours.run(asked(constraint)), theirs.run(asked(constraint))
+        assert (mine.text, mine.usage, mine.model) == (other.text, other.usage, other.model)
+    with pytest.raises(RefusalError, match="uniqueItems"):
+        theirs.run(asked(constraint_for({"type": "array", "uniqueItems": True})))
 
 
 def test_budgets_of_time_and_room(engine):

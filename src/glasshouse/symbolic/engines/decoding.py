@@ -6,13 +6,17 @@ shortest one, or refused before the first token: see `completion`.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
+from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from glasshouse.language.generation import GenerationError, Sampling
+from glasshouse.store.files import hash_file
 from glasshouse.symbolic.call import FORMS, Call, Reply, Usage
 from glasshouse.symbolic.closing import Closer
 from glasshouse.symbolic.completion import Scores, complete, write_freely
@@ -106,3 +110,20 @@ class TextEngine:
                 f"the budget {allowed}: shorten the prompt, or allow more tokens"
             )
         return room
+
+
+def hash_of_files(folder: Path) -> str:
+    """sha256 of the weights' file; of the names and hashes where there are several."""
+    hashes = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
+
+
+def hash_of_tensors(model: nn.Module) -> str:
+    """sha256 of the tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

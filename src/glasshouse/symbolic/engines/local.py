@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -14,11 +12,10 @@ from glasshouse.language.chat import Message
 from glasshouse.language.generation import Sampling, check_vocabulary, encode_prompt, next_scores
 from glasshouse.language.model import LanguageModel, LoadedModel
 from glasshouse.nn.transformer import KeyValueCache, Transformer
-from glasshouse.store.files import hash_file
 from glasshouse.symbolic.call import Call
 from glasshouse.symbolic.completion import Scores
 from glasshouse.symbolic.constrain import Vocabulary
-from glasshouse.symbolic.engines.decoding import TextEngine
+from glasshouse.symbolic.engines.decoding import TextEngine, hash_of_files, hash_of_tensors
 
 
 class LocalEngine(TextEngine):
@@ -42,9 +39,9 @@ class LocalEngine(TextEngine):
 class _Writer:
     def __init__(self, model: LanguageModel | LoadedModel, device: str) -> None:
         if isinstance(model, LoadedModel):
-            self._loaded, self.identity = model, f"sha256:{_hash_tensors(model.transformer)}"
+            self._loaded, self.identity = model, f"sha256:{hash_of_tensors(model.transformer)}"
         else:
-            self._loaded, self.identity = model.load(device), f"sha256:{_hash_files(model.path)}"
+            self._loaded, self.identity = model.load(device), f"sha256:{hash_of_files(model.path)}"
         loaded = self._loaded
         check_vocabulary(loaded.transformer, loaded.tokenizer)
         self.context = loaded.context
@@ -75,20 +72,3 @@ class _Cached:
     def __call__(self, tokens: Sequence[int]) -> Float[Tensor, "*vocabulary"]:
         fed = torch.tensor([list(tokens)], device=self._before.device)
         return next_scores(self._model, fed, self._cache, self._before)[0]
-
-
-def _hash_files(folder: Path) -> str:
-    """sha256 of the weights' file; of the names and hashes where there are several."""
-    hashes = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    if len(hashes) == 1:
-        return next(iter(hashes.values()))
-    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
-
-
-def _hash_tensors(model: Transformer) -> str:
-    """sha256 of the tensors with their names, types and shapes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
