@@ -75,7 +75,7 @@ def test_the_whole_recipe_at_a_tiny_size(tmp_path):
     made = store.open("olmo")
     assert isinstance(made, Evaluation)
     assert {item["status"] for item in made.claims} <= {"holds", "does not hold"}
-    assert len(made.claims) == 11
+    assert len(made.claims) == 12
     titles = [panel.title for panel in made.panels()]
     assert "sft/seed 0: Answers to held-out instructions" in titles
     assert "Carbon of published runs" in titles
