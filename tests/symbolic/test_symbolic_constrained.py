@@ -141,7 +141,7 @@ def test_the_budget_is_what_makes_them_valid(loaded, vocabulary, engine):
 
 def test_the_shortest_regular_text_is_exact(vocabulary):
     """Where every token is one byte of a known text, the least budget can be counted by hand."""
-    for pattern, shortest in (("a{3,9}z", 4), ("(xyyy|qqqq|xz)", 2), ("[0-7]{5}", 5)):
+    for pattern, shortest in (("a{3,9}z", 4), (r"[a-c]+@[0-9]", 3), ("(xyyy|qqqq|xz)", 2), ("[0-7]{5}", 5)):
         assert least_tokens(vocabulary.compile(Constraint("regex", pattern))) == shortest
     word = vocabulary.compile(constraint_for(Literal["true", "no"]))
     assert least_tokens(word) == 2
@@ -177,6 +177,7 @@ def test_types_are_constraints_and_their_texts_are_read_back(engine, vocabulary,
         ({"type": "array", "uniqueItems": True, "x-guidance": {"lenient": True}}, "uniqueItems"),
         ({"type": "number", "multipleOf": 0.1}, "multipleOf"),
         ({"type": "integer", "exclusiveMinimum": True}, "exclusiveMinimum"),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, "exclusiveMinimum 0"),
         ({"type": "string", "format": "shoe-size"}, "shoe-size"),
         ({"$ref": "https://example.org/schema"}, "example.org"),
     ],
@@ -188,6 +189,33 @@ def test_what_cannot_be_enforced_is_refused_by_name_before_any_token(vocabulary,
     constraint = Constraint("json_schema", json.dumps(schema))
     with pytest.raises(RefusalError, match=keyword):
         complete(never, [1], vocabulary.compile(constraint), Sampling(tokens=50))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "type": "object",
+            "patternProperties": {"^x": {"type": "integer"}},
+            "additionalProperties": {"type": "string"},
+        },
+        {"type": "object", "minProperties": 2, "maxProperties": 3},
+        {"allOf": [{"type": "integer"}, {"exclusiveMinimum": -3, "exclusiveMaximum": 9}]},
+        {"type": "array", "prefixItems": [{"type": "integer"}, {"const": {"a": None}}], "items": False, "minItems": 1},
+        {"type": "string", "format": "date-time"},
+        {"type": "number", "exclusiveMaximum": 5},
+        {"type": "string", "pattern": "^[a-z]+-[0-9]{2}$"},
+        {},
+    ],
+)
+def test_more_of_json_schema_holds_when_the_budget_is_short(engine, vocabulary, schema):
+    """Unbounded repetitions, counted properties and formats: what a greedy way to the end could run round in."""
+    constraint = constraint_for(schema)
+    least = least_tokens(vocabulary.compile(constraint))
+    for seed in range(4):
+        for budget in (least, least + 5):
+            reply = engine.run(asked(constraint, seed, tokens=budget))
+            jsonschema.validate(json.loads(reply.text), schema)
 
 
 def test_broken_constraints_are_refused(vocabulary):

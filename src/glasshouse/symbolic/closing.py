@@ -8,12 +8,14 @@ never gives one that is not allowed.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glasshouse.symbolic.constrain import Vocabulary
+from glasshouse.symbolic.call import Constraint
+from glasshouse.symbolic.constrain import Compiled, Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -22,8 +24,10 @@ QUOTES, BRACKETS, OPENERS = b"\"'", b"}])>", b"{[(<"
 CLOSERS = QUOTES + BRACKETS + b"."
 SEPARATORS = b",:; "
 WORDS = (b"true", b"null", b"false")
-LONGEST = 512
-"""Tokens after which a walk is given up."""
+LONGEST, DEEPEST = 512, 64
+"""Tokens after which a walk, and the search, are given up."""
+STAYS, VISITS, KEPT = 3, 24, 64
+"""How often in a row, and in all, a walk takes tokens of one class where the same are allowed; closings remembered."""
 REUSED = 24
 """Bytes of an earlier closing that may be skipped."""
 WIDTH, TWINS, FIRST, SPREAD = 12, 2, 8, 6
@@ -35,6 +39,21 @@ class _Path(NamedTuple):
     tokens: list[int]
 
 
+class _Order(NamedTuple):
+    """Tokens as they are tried on the way to the end, with the class of each."""
+
+    tokens: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pieces: list[bytes], written: list[int], first: bytes) -> _Order:
+        def rank(token: int) -> tuple[int, int, int, int]:
+            return (*_urgency(pieces[token], first), -len(pieces[token].strip()), token)
+
+        tokens = sorted(written, key=rank)
+        return cls(np.array(tokens, np.int64), np.array([rank(token)[0] for token in tokens], np.int64))
+
+
 class Closer:
     """Finds closings for one vocabulary."""
 
@@ -43,11 +62,9 @@ class Closer:
         pieces = vocabulary.pieces
         written = [token for token, piece in enumerate(pieces) if piece and token != vocabulary.end]
         content = [len(piece.strip()) for piece in pieces]
-        quotes, brackets = (
-            np.array(sorted(written, key=lambda token: (*_urgency(pieces[token], first), -content[token], token)))
-            for first in (QUOTES, BRACKETS)
-        )
-        self._closing, self._orders = quotes, (quotes, brackets)
+        self._known: dict[Constraint, list[int] | None] = {}
+        self._orders = tuple(_Order.of(pieces, written, first) for first in (QUOTES, BRACKETS))
+        self._closing = self._orders[0].tokens
         self._long = np.array(sorted(written, key=lambda token: (-content[token], token)))
         self._short = np.array(sorted(written, key=lambda token: (content[token] == 0, len(pieces[token]), token)))
 
@@ -59,14 +76,19 @@ class Closer:
             best = best if found is None else found
         return best
 
-    def _walk(self, state: LLMatcher, order: NDArray[np.int64], most: int) -> list[int] | None:
-        tokens = list[int]()
+    def _walk(self, state: LLMatcher, order: _Order, most: int) -> list[int] | None:
+        """Tokens in the order of their classes; a state that comes again and again is left by another class."""
+        tokens, visits, before, stays = list[int](), Counter[bytes](), b"", 0
         while not state.is_accepting():
-            allowed = self._vocabulary.allowed(state)[order]
-            place = int(allowed.argmax()) if allowed.size else 0
-            if len(tokens) >= most or not allowed.size or not allowed[place]:
+            mask = state.compute_bitmask()
+            allowed = self._vocabulary.unpack(mask)[order.tokens]
+            if len(tokens) >= most or not allowed.any():
                 return None
-            tokens.append(int(order[place]))
+            classes = np.unique(order.classes[allowed])
+            stays, before = (stays + 1 if mask == before else 0), mask
+            wanted = classes[(stays // STAYS + visits[mask] // VISITS) % len(classes)]
+            visits[mask] += 1
+            tokens.append(int(order.tokens[(allowed & (order.classes == wanted)).argmax()]))
             if not state.consume_token(tokens[-1]):
                 return None
         return tokens
@@ -80,11 +102,19 @@ class Closer:
                 return tokens
         return None
 
+    def least(self, compiled: Compiled) -> list[int] | None:
+        """The shortest whole text that the search finds, remembered by constraint."""
+        if compiled.constraint not in self._known:
+            if len(self._known) >= KEPT:
+                self._known.pop(next(iter(self._known)))
+            self._known[compiled.constraint] = self.shortest(compiled.start)
+        return self._known[compiled.constraint]
+
     def shortest(self, state: LLMatcher) -> list[int] | None:
         """The shortest closing that the search finds; None when it finds none."""
         best = self.walk(state)
         level = [_Path(state, [])]
-        while level and (best is None or len(level[0].tokens) + 1 < len(best)) and len(level[0].tokens) < LONGEST:
+        while level and (best is None or len(level[0].tokens) + 1 < len(best)) and len(level[0].tokens) < DEEPEST:
             ranked = list[tuple[int, int, _Path]]()
             for path in self._next(level):
                 rest = self.walk(path.state, LONGEST if best is None else len(best))
@@ -123,16 +153,19 @@ def still_closes(state: LLMatcher, tokens: list[int]) -> bool:
 
 
 def _urgency(piece: bytes, first: bytes) -> tuple[int, int]:
-    """How soon a token is tried on the way to the end, lowest first; what opens brackets comes late."""
+    """The class of a token, and its place in it: the lower, the sooner it is tried on the way to the end."""
     opened = sum(piece.count(letter) for letter in OPENERS)
+    single = len(piece) == 1 and piece.isascii()
     if not piece.strip():
-        return 6, 0
+        return 8, 0
     if not piece.strip(CLOSERS):
         return 0, piece[:1] not in first
     if not piece.strip(SEPARATORS):
         return 1, 0
-    if piece.isdigit() and len(piece) == 1:
+    if single and piece.isdigit():
         return 2, 0
     if piece in WORDS:
         return 3, 0
-    return (5, opened) if opened else (4, 0)
+    if opened:
+        return 7, opened
+    return (6 if piece.isalpha() else 5, 0) if single else (4, 0)

@@ -157,7 +157,7 @@ def _first_plan(compiled: Compiled, closer: Closer, budget: int) -> list[int]:
 
 
 def _shortest(compiled: Compiled, closer: Closer) -> list[int]:
-    plan = closer.shortest(compiled.start)
+    plan = closer.least(compiled)
     if plan is None:
         raise RefusalError(f"no text of the {compiled.constraint.form} was found: {compiled.constraint.text:.200}")
     return plan

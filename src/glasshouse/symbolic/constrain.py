@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
     from tokenizers import Tokenizer
 
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 STRICT = {"lenient": False, "coerce_one_of": False}
 """A schema may carry settings of the compiler (`x-guidance`); these two would drop parts of it, so they stay off."""
 
@@ -73,7 +74,11 @@ class Vocabulary:
 
     def allowed(self, state: LLMatcher) -> NDArray[np.bool_]:
         """Which tokens may come next; the end token where the text may end."""
-        bits = np.frombuffer(state.compute_bitmask(), dtype=np.uint8)
+        return self.unpack(state.compute_bitmask())
+
+    def unpack(self, mask: bytes) -> NDArray[np.bool_]:
+        """A mask of a matcher, one value per token."""
+        bits = np.frombuffer(mask, dtype=np.uint8)
         return np.unpackbits(bits, count=self.rows, bitorder="little").view(np.bool_)
 
     def compile(self, constraint: Constraint) -> Compiled:
@@ -84,7 +89,29 @@ class Vocabulary:
         failed, notes = LLMatcher.validate_grammar_with_warnings(grammar, self.tokens)
         if failed or notes:
             raise RefusalError(f"the {constraint.form} cannot be enforced: {'; '.join(notes).strip()}")
+        if constraint.form == "json_schema":
+            self._check_bounds(json.loads(constraint.text))
         return Compiled(constraint, self, LLMatcher(self.tokens, grammar, log_level=0))
+
+    def accepts(self, compiled: Compiled, text: str) -> bool:
+        """Whether the constraint allows the text as a whole."""
+        state, tokens = compiled.start.deep_copy(), self.tokens.tokenize_str(text)
+        return state.try_consume_tokens(tokens) == len(tokens) and state.is_accepting()
+
+    def _check_bounds(self, schema: Any) -> None:
+        """Exclusive bounds are tried out: llguidance 1.9.1 allows 0 above an exclusive 0 and below a fraction."""
+        from llguidance import LLMatcher
+
+        for part in _parts(schema):
+            for keyword in ("exclusiveMinimum", "exclusiveMaximum"):
+                bound = part.get(keyword)
+                if isinstance(bound, bool) or not isinstance(bound, int | float):
+                    continue
+                numbers = {"type": "number"} | {name: part[name] for name in BOUNDS if name in part}
+                grammar = LLMatcher.grammar_from_json_schema(json.dumps(numbers))
+                small = Compiled(Constraint("json_schema", json.dumps(numbers)), self, LLMatcher(self.tokens, grammar))
+                if any(self.accepts(small, text) for text in _written(bound)):
+                    raise RefusalError(f"the json_schema cannot be enforced: {keyword} {bound} with these other bounds")
 
 
 def constraint_for(kind: Any) -> Constraint:
@@ -127,6 +154,12 @@ def _check(schema: Any) -> None:
                 f"the json_schema cannot be enforced: multipleOf {divisor} is no whole number, and validators "
                 "that divide binary fractions refuse true multiples of it"
             )
+
+
+def _written(number: float) -> list[str]:
+    """The same number in several ways."""
+    texts = [json.dumps(number), *([f"{number:.0f}", f"{number:.1f}"] if float(number).is_integer() else [])]
+    return texts if number else [*texts, "-0", "-0.0"]
 
 
 def _parts(schema: Any) -> list[Mapping[str, Any]]:
