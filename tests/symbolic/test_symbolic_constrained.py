@@ -67,6 +67,15 @@ EITHER = {
         ]
     },
 }
+TAGGED = {
+    name: {
+        "type": "object",
+        "properties": {"tag": {"enum": values}},
+        "required": ["tag"],
+        "additionalProperties": False,
+    }
+    for name, values in (("a", ["a"]), ("b", ["b", "c"]), ("either", ["a", "b"]))
+}
 SCHEMAS = {"person": PERSON, "tree": TREE, "either": EITHER}
 
 
@@ -174,6 +183,7 @@ def test_types_are_constraints_and_their_texts_are_read_back(engine, vocabulary,
         ({"type": "array", "contains": {"type": "integer"}}, "contains"),
         ({"type": "object", "dependentRequired": {"a": ["b"]}}, "dependentRequired"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+        ({"oneOf": [TAGGED["a"], TAGGED["either"]]}, "oneOf"),
         ({"type": "array", "uniqueItems": True, "x-guidance": {"lenient": True}}, "uniqueItems"),
         ({"type": "number", "multipleOf": 0.1}, "multipleOf"),
         ({"type": "integer", "exclusiveMinimum": True}, "exclusiveMinimum"),
@@ -204,6 +214,8 @@ def test_what_cannot_be_enforced_is_refused_by_name_before_any_token(vocabulary,
         {"type": "array", "prefixItems": [{"type": "integer"}, {"const": {"a": None}}], "items": False, "minItems": 1},
         {"type": "string", "format": "date-time"},
         {"type": "number", "exclusiveMaximum": 5},
+        {"oneOf": [{"type": "integer"}, {"type": ["string", "null"]}, {"type": "array", "items": {"oneOf": [True]}}]},
+        {"oneOf": [TAGGED["a"], {"$ref": "#/$defs/b"}], "$defs": TAGGED},
         {"type": "string", "pattern": "^[a-z]+-[0-9]{2}$"},
         {},
     ],

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from glasshouse.symbolic.answers import constraint_of, specification
 from glasshouse.symbolic.call import Constraint
 from glasshouse.symbolic.errors import RefusalError
+from glasshouse.symbolic.schema_choices import without_exclusive_choices
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -134,7 +135,8 @@ def _grammar(constraint: Constraint) -> str:
     except ValueError as error:
         raise RefusalError(f"the json_schema is not JSON: {error}") from None
     _check(schema)
-    return LLMatcher.grammar_from_json_schema(constraint.text, overrides=STRICT)  # type: ignore[arg-type]
+    plain = json.dumps(without_exclusive_choices(schema))
+    return LLMatcher.grammar_from_json_schema(plain, overrides=STRICT)  # type: ignore[arg-type]
 
 
 def _check(schema: Any) -> None:
