@@ -13,10 +13,10 @@ from glasshouse.alignment.language_steps import (
     compare_policies,
     explore_answers,
     optimise_policy,
-    reward_model,
 )
 from glasshouse.alignment.online import NeuralAgent
 from glasshouse.alignment.own_model import preferred_answers
+from glasshouse.alignment.reward_model_steps import train_reward_model
 from glasshouse.alignment.reward_models import RewardTraining
 from glasshouse.alignment.rloo import Rloo
 from glasshouse.data.steps import tokenize, train_tokenizer
@@ -51,7 +51,7 @@ def test_exploration_asks_about_a_model_of_our_own_and_tunes_it(tmp_path):
 def test_rewards_trains_policies_against_two_learnt_rewards(tmp_path):
     node = rewards.rewards(scale="language", helpful="help.jsonl", harmless="harm.jsonl")
     steps = steps_of(node)
-    assert (steps.count("pretrain"), steps.count("reward_model"), steps.count("optimise_policy")) == (2, 4, 2)
+    assert (steps.count("pretrain"), steps.count("train_reward_model"), steps.count("optimise_policy")) == (2, 4, 2)
     settings = [item._arguments["settings"] for item in order(node) if item._definition.name == "optimise_policy"]
     assert [item.rloo.standardise for item in settings] == [False, False]
 
@@ -83,7 +83,7 @@ def test_every_step_runs_on_a_model_of_seconds(tmp_path):
     training = Training(steps=6, batch_size=4, precision="fp32", compile=False)
     base = pretrain(shards, olmo(depth=2).but(context=128), training)
     model = finetune(base, preferred_answers(pairs), FineTuning(**settings))
-    judge = reward_model(model, pairs, RewardTraining(head=EpistemicConfig(kind="point", hidden=(8,)), epochs=1))
+    judge = train_reward_model(model, pairs, RewardTraining(head=EpistemicConfig(kind="point", hidden=(8,)), epochs=1))
 
     pool = answer_pool(model, judge, pairs, prompts=8, answers=6, tokens=6)
     interaction = Interaction(epochs=2, prompts=4, candidates=5, assessed_prompts=6)

@@ -23,6 +23,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from glasshouse.alignment.adam import constant_adam
 from glasshouse.alignment.bradley_terry import RewardModelling
 from glasshouse.alignment.feedback import preference_probability
 from glasshouse.alignment.interaction import World
@@ -47,19 +48,11 @@ class HeadTraining(Config):
 
     def training(self, seed: int) -> Training:
         """The trainer's configuration."""
-        return Training(
+        return constant_adam(
             steps=self.updates,
             batch_size=self.batch_size,
-            seed=seed,
             learning_rate=self.learning_rate,
-            weight_decay=0.0,
-            betas=(0.9, 0.999),
-            eps=1e-8,
-            schedule="constant",
-            warmup=0,
-            clip_norm=None,
-            precision="fp32",
-            compile=False,
+            seed=seed,
             checkpoint_every=None,
             log_every=self.updates,
         )

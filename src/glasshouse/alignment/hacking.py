@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from glasshouse.alignment.adam import constant_adam
 from glasshouse.alignment.alarm import disagreement, mean_of_prompts, usual_disagreement
 from glasshouse.alignment.algebra import Expression
 from glasshouse.alignment.combination import references_from
@@ -39,7 +40,6 @@ from glasshouse.alignment.worlds.token_hack import (
     learnt_reward,
     token_world,
 )
-from glasshouse.training.configuration import Training
 from glasshouse.training.data import TensorRows
 from glasshouse.training.trainer import train
 
@@ -129,11 +129,15 @@ def optimise(
         settings,
         measure=lambda: learnt.look(policy),
     )
-    training = Training(
-        steps=steps, batch_size=world.prompts, learning_rate=0.05, weight_decay=0, betas=(0.9, 0.999), eps=1e-8,
-        schedule="constant", warmup=0, clip_norm=None, precision="fp32", compile=False, checkpoint_every=None,
-        validate_every=EVERY, log_every=EVERY, seed=learnt.seed,
-    )  # fmt: skip
+    training = constant_adam(
+        steps=steps,
+        batch_size=world.prompts,
+        learning_rate=0.05,
+        seed=learnt.seed,
+        checkpoint_every=None,
+        validate_every=EVERY,
+        log_every=EVERY,
+    )
     result = train(objective, TensorRows({"prompt": torch.arange(world.prompts)}), training, directory, **options)
     return looks(result.metrics)
 

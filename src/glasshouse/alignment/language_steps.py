@@ -1,6 +1,6 @@
-"""Steps of alignment on a language model of our own: reward models, answers, exploration, policies.
+"""Steps of alignment on a language model of our own: answers, exploration, policies.
 
-Thin: the methods are `reward_models`, `language_world`, `online` and `language_policy`.
+Thin: the methods are `language_world`, `online` and `language_policy`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from glasshouse.alignment.language_world import AnswerPool, draw_pool
 from glasshouse.alignment.ledger import Query
 from glasshouse.alignment.online import NeuralAgent
 from glasshouse.alignment.online import explore as explore_online
-from glasshouse.alignment.reward_files import load_reward_model, open_encoder, save_reward_model
-from glasshouse.alignment.reward_models import LoadedRewardModel, RewardTraining, train_head
+from glasshouse.alignment.reward_model_steps import RewardModel
+from glasshouse.alignment.reward_models import LoadedRewardModel
 from glasshouse.language.adaptation import Preferences, write_splits
 from glasshouse.language.chat import Chat, write_chat_template
 from glasshouse.language.export import export_checkpoint
@@ -30,43 +30,11 @@ from glasshouse.language.model import LanguageModel
 from glasshouse.language.steps import write_record
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.configuration import ConfigurationError
-from glasshouse.store.panels import Curves, Panel, Table
+from glasshouse.store.panels import Curves, Panel
 from glasshouse.store.step import Run, step
 from glasshouse.training.checkpoint import Checkpoint
 
-QUALITY, COMPARED, POOL = "quality.json", "compared.json", "pool"
-
-
-class RewardModel(Artifact):
-    """A reward model in Hugging Face's form, in the folder `model`, and what it is worth on held-out pairs."""
-
-    def load(self, device: str = "cpu") -> LoadedRewardModel:
-        """Ready to judge conversations."""
-        return load_reward_model(self.path / "model", device)
-
-    @property
-    def values(self) -> dict[str, float]:
-        """`accuracy`, `marginal_nll`, `dyadic_nll` on held-out pairs, and how many pairs it learnt from."""
-        found: dict[str, float] = json.loads(self.file(QUALITY).read_text(encoding="utf-8"))
-        return found
-
-    def panels(self) -> list[Panel]:
-        """Its quality."""
-        return [Table("Reward model, held-out pairs", ["measure", "value"], list(self.values.items()))]
-
-
-@step()
-def reward_model(run: Run, model: LanguageModel, data: Preferences, settings: RewardTraining) -> RewardModel:
-    """Train a reward head on the embeddings of a language model."""
-    if settings.learn != "head":
-        raise ConfigurationError("RewardTraining.learn is 'everything': of our own models only a head is trained")
-    with run.bar("reward model", None) as bar:
-        made, _, quality = train_head(
-            open_encoder(model.path), data.train, settings, run.scratch / "run", validation=data.holdout, progress=bar
-        )
-    save_reward_model(made, model.path, run.output / "model")
-    (run.output / QUALITY).write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
-    return RewardModel(run.output)
+COMPARED, POOL = "compared.json", "pool"
 
 
 class Pool(Artifact):

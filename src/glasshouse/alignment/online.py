@@ -28,6 +28,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from glasshouse.alignment.adam import constant_adam
 from glasshouse.alignment.bradley_terry import RewardModelling, measured
 from glasshouse.alignment.exploration import Rule
 from glasshouse.alignment.feedback import FeedbackSimulator
@@ -62,19 +63,11 @@ class NeuralAgent(Config):
 
     def training(self, interaction: Interaction) -> Training:
         """The trainer's configuration for a whole interaction: Adam at a constant rate."""
-        return Training(
+        return constant_adam(
             steps=interaction.epochs * self.updates,
             batch_size=self.batch_size,
-            seed=interaction.seed,
             learning_rate=self.learning_rate,
-            weight_decay=0.0,
-            betas=(0.9, 0.999),
-            eps=1e-8,
-            schedule="constant",
-            warmup=0,
-            clip_norm=None,
-            precision="fp32",
-            compile=False,
+            seed=interaction.seed,
             checkpoint_every=interaction.save_every * self.updates,
             validate_every=self.updates,
             log_every=self.updates,

@@ -184,13 +184,13 @@ def _to_slope(logits: Tensor, targets: Tensor, ignore_index: int, z_loss: float)
 
 @cache
 def _fused_slope() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(_to_slope, dynamic=False)
+    """`_to_slope` in one compiled pass; without Triton there is nothing to compile it with, and it stays as it is."""
+    return torch.compile(_to_slope, dynamic=False) if find_spec("triton") else _to_slope
 
 
 def _is_worth_fusing(logits: Tensor) -> bool:
-    """Whether one compiled pass pays: on an NVIDIA GPU with Triton, for a large vocabulary."""
-    on_gpu = logits.device.type == "cuda" and not torch.compiler.is_compiling()
-    return on_gpu and logits.numel() > HELD // 4 and find_spec("triton") is not None
+    """Whether one compiled pass pays: on an NVIDIA GPU, for a large vocabulary."""
+    return logits.device.type == "cuda" and not torch.compiler.is_compiling() and logits.numel() > HELD // 4
 
 
 def _check_targets(targets: Tensor, vocabulary: int, ignore_index: int) -> None:

@@ -17,10 +17,11 @@ from glasshouse.alignment.exploration import Rule
 from glasshouse.alignment.exploration_steps import explore
 from glasshouse.alignment.interaction import Interaction
 from glasshouse.alignment.language_policy import PolicyTuning
-from glasshouse.alignment.language_steps import answer_pool, collected, compare_policies, explore_answers, reward_model
+from glasshouse.alignment.language_steps import answer_pool, collected, compare_policies, explore_answers
 from glasshouse.alignment.online import NeuralAgent
 from glasshouse.alignment.online_steps import explore_with_a_network
 from glasshouse.alignment.own_model import own_model, own_text
+from glasshouse.alignment.reward_model_steps import train_reward_model
 from glasshouse.alignment.reward_models import RewardTraining
 from glasshouse.alignment.rule_comparison import compare_rules
 from glasshouse.evaluation.steps import Evaluation, Measured, conclude
@@ -147,7 +148,7 @@ def with_language_model(pairs: str, seeds: int, epochs: int, depth: int, tokens:
         raise ConfigurationError("exploration.scale is 'language', which needs a file of preferences: give pairs")
     data, shards = preferences([pairs], holdout=0.1), own_text()
     policy, larger = (own_model(shards, data, layers, tokens) for layers in (depth, depth + 2))
-    judge = reward_model(larger, data, RewardTraining())
+    judge = train_reward_model(larger, data, RewardTraining())
     pool = answer_pool(policy, judge, data)
     interaction = Interaction(epochs=epochs, prompts=32, candidates=40, assessed_prompts=200)
     agents = NETWORKS | {"passive, point": (RULES["passive"], POINT)}

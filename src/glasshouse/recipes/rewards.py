@@ -14,8 +14,9 @@ from glasshouse.alignment.algebra import AfterSum, Expression, Good, Reward, Wor
 from glasshouse.alignment.frontier import Preview
 from glasshouse.alignment.hacking_steps import token_hacking
 from glasshouse.alignment.language_policy import PolicyTuning
-from glasshouse.alignment.language_steps import optimise_policy, reward_model
+from glasshouse.alignment.language_steps import optimise_policy
 from glasshouse.alignment.own_model import own_model, own_text
+from glasshouse.alignment.reward_model_steps import train_reward_model
 from glasshouse.alignment.reward_models import RewardTraining
 from glasshouse.alignment.rewards_steps import preview_worlds
 from glasshouse.alignment.rloo import Rloo
@@ -126,7 +127,7 @@ def with_language_model(files: Mapping[str, str], depth: int, tokens: int, updat
     data, shards = {name: preferences([path], holdout=0.1) for name, path in files.items()}, own_text()
     policy, larger = (own_model(shards, data[HELPFUL], layers, tokens) for layers in (depth, depth + 2))
     judges, others = (
-        {name: reward_model(model, pairs, RewardTraining()) for name, pairs in data.items()}
+        {name: train_reward_model(model, pairs, RewardTraining()) for name, pairs in data.items()}
         for model in (policy, larger)
     )
     parts: dict[str, Measured] = {f"reward {name}": judge for name, judge in judges.items()}

@@ -149,14 +149,14 @@ class _Translation:
         things = list(universe) if universe else [self.z3.FreshConst(self.sort)]
         numbers = {str(thing): number for number, thing in enumerate(things)}
         named = {
-            constant: numbers.get(str(found.eval(term, model_completion=True)), 0)
+            constant: numbers.get(str(found.evaluate(term, model_completion=True)), 0)
             for constant, term in self.constants.items()
         }
         true = {
             (name, places)
             for (name, arity), function in self.predicates.items()
             for places in itertools.product(range(len(things)), repeat=arity)
-            if self.z3.is_true(found.eval(function(*(things[place] for place in places)), model_completion=True))
+            if self.z3.is_true(found.evaluate(function(*(things[place] for place in places)), model_completion=True))
         }
         return Interpretation(len(things), named, frozenset(true))
 
@@ -203,7 +203,7 @@ def choose(puzzle: Puzzle, *, seconds: float = 10.0) -> Choices:
         if answer == "unsat":
             return None
         found = solver.model()
-        return {name: found.eval(term, model_completion=True).as_long() for name, term in variables.items()}
+        return {name: found.evaluate(term, model_completion=True).as_long() for name, term in variables.items()}
 
     if solution() is None:
         return Choices("z3", {}, consistent=False)
