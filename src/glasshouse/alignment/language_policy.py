@@ -2,7 +2,8 @@
 
 References r_ref(x) come from answers of the base policy to the very prompts that are trained on. What is measured, on
 prompts that are not trained on: KL to the base policy, and for every property the chance that an answer beats one of
-the base policy's by a reward model that nothing was optimised against (trained on other pairs) and by the one that was.
+the base policy's by a reward model that nothing was optimised against and by the one that was. In the recipe both learn
+from the same pairs, on embeddings of two different models.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from glasshouse.symbolic.solvers.questions import checked_reply
 
 EXHAUSTIVE = 20_000
 Assignment = Mapping[str, int]
-_RELATIONS = {
+RELATIONS = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 
@@ -76,7 +76,7 @@ def holds(condition: Condition, values: Assignment) -> bool:
         chosen = [values[name] for name in condition.variables]
         return len(set(chosen)) == len(chosen)
     if isinstance(condition, Comparison):
-        return bool(_RELATIONS[condition.relation](_value(condition.left, values), _value(condition.right, values)))
+        return bool(RELATIONS[condition.relation](_value(condition.left, values), _value(condition.right, values)))
     if condition.kind == "not":
         return not holds(condition.parts[0], values)
     return (all if condition.kind == "and" else any)(holds(part, values) for part in condition.parts)

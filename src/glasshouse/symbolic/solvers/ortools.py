@@ -10,7 +10,7 @@ from typing import Any
 from glasshouse.symbolic.call import Call, Reply
 from glasshouse.symbolic.errors import EngineTimeoutError
 from glasshouse.symbolic.logic_programs.puzzle import AllDifferent, Comparison, Condition, Puzzle, Sum, parse_puzzle
-from glasshouse.symbolic.solvers.choices import Assignment, Choices, choices_reply
+from glasshouse.symbolic.solvers.choices import RELATIONS, Assignment, Choices, choices_reply
 from glasshouse.symbolic.solvers.packages import package
 from glasshouse.symbolic.solvers.questions import seconds_of, texts_of
 
@@ -95,22 +95,11 @@ class _Model:
     def _comparison(self, condition: Comparison) -> Any:
         left, right = (self._sum(side) for side in (condition.left, condition.right))
         name = self.model.new_bool_var("")
-        self.model.add(_related(condition.relation, left, right)).only_enforce_if(name)
-        self.model.add(_related(_DENIED[condition.relation], left, right)).only_enforce_if(~name)
+        self.model.add(RELATIONS[condition.relation](left, right)).only_enforce_if(name)
+        self.model.add(RELATIONS[_DENIED[condition.relation]](left, right)).only_enforce_if(~name)
         return name
 
     def _sum(self, side: Sum) -> Any:
         # A variable that is always one keeps comparisons of two plain numbers an expression of the model.
         terms = [sign * self.variables[name] for sign, name in side.variables]
         return sum(terms, side.constant * self.model.new_constant(1))
-
-
-def _related(relation: str, left: Any, right: Any) -> Any:
-    return {
-        "<": lambda: left < right,
-        "<=": lambda: left <= right,
-        ">": lambda: left > right,
-        ">=": lambda: left >= right,
-        "==": lambda: left == right,
-        "!=": lambda: left != right,
-    }[relation]()

@@ -26,7 +26,7 @@ from glasshouse.symbolic.logic_programs.tree import (
     atoms,
     negation,
 )
-from glasshouse.symbolic.solvers.choices import Choices, choices_reply
+from glasshouse.symbolic.solvers.choices import RELATIONS, Choices, choices_reply
 from glasshouse.symbolic.solvers.packages import package
 from glasshouse.symbolic.solvers.proofs import Interpretation
 from glasshouse.symbolic.solvers.questions import (
@@ -216,14 +216,7 @@ def _condition(z3: Any, condition: Condition, variables: Mapping[str, Any]) -> A
         return z3.Distinct(*[variables[name] for name in condition.variables])
     if isinstance(condition, Comparison):
         left, right = (_sum(z3, side, variables) for side in (condition.left, condition.right))
-        return {
-            "<": lambda: left < right,
-            "<=": lambda: left <= right,
-            ">": lambda: left > right,
-            ">=": lambda: left >= right,
-            "==": lambda: left == right,
-            "!=": lambda: left != right,
-        }[condition.relation]()
+        return RELATIONS[condition.relation](left, right)
     parts = [_condition(z3, part, variables) for part in condition.parts]
     return z3.Not(parts[0]) if condition.kind == "not" else (z3.And if condition.kind == "and" else z3.Or)(*parts)
 
