@@ -109,3 +109,9 @@ def test_every_step_runs_on_a_model_of_seconds(tmp_path):
     loaded = AutoModelForCausalLM.from_pretrained(made.path).state_dict()
     assert any(weights.shape == other.shape and weights.equal(other) for other in loaded.values())
     assert not weights.equal(execute(model, store).load().transformer.state_dict()["blocks.0.attention.query.weight"])
+
+
+@pytest.mark.parametrize("recipe", [exploration.exploration, rewards.rewards])
+def test_no_seeds_are_refused(tmp_path, recipe):
+    with pytest.raises(ConfigurationError, match="there are no seeds"):
+        execute(recipe(seeds=0), Store(tmp_path))

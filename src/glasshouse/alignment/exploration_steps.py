@@ -23,6 +23,7 @@ from glasshouse.alignment.worlds.linear import Linear
 from glasshouse.alignment.worlds.modes import Modes
 from glasshouse.nn.threads import one_thread
 from glasshouse.store.artifact import Artifact
+from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.step import Run, step
 
 CURVES, QUERIES = "curves.json", "queries.parquet"
@@ -96,6 +97,8 @@ def side_by_side(
             raise InterruptedError("another seed failed or the run was interrupted")
         advance(count)
 
+    if not seeds:
+        raise ConfigurationError("there are no seeds: a comparison takes 1 or more")
     with one_thread(), ThreadPoolExecutor(min(os.cpu_count() or 1, len(seeds))) as pool:
         futures = [pool.submit(one, seed, advanced) for seed in seeds]
         try:

@@ -16,6 +16,7 @@ from glasshouse.alignment.hacking import LearntWorld, at_kl, optimise
 from glasshouse.alignment.rloo import Rloo
 from glasshouse.alignment.worlds.token_hack import PROPERTIES
 from glasshouse.store.artifact import Artifact
+from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.panels import Curves, Panel, Table
 from glasshouse.store.step import Run, step
 
@@ -82,6 +83,8 @@ def token_hacking(
     """
     rules: Mapping[str, tuple[Expression, Rloo]] = {"raw": (RAW, raw), "lsc": (LSC, lsc)}
     paths: dict[str, list[Path]] = {rule: [] for rule in rules}
+    if seeds < 1:
+        raise ConfigurationError(f"token_hacking got {seeds} seeds: it takes 1 or more")
     with run.bar("over-optimising", seeds * len(rules)) as bar:
         for seed in range(seeds):
             learnt = LearntWorld(seed, pairs)

@@ -15,6 +15,7 @@ from glasshouse.alignment.frontier import Frontier, Point, Preview, frontier
 from glasshouse.alignment.frontier_panels import averaged, panels
 from glasshouse.alignment.worlds.two_properties import Judged, TwoProperties, judged_samples
 from glasshouse.store.artifact import Artifact
+from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.panels import Panel, Table
 from glasshouse.store.step import Run, step
 
@@ -99,6 +100,8 @@ def preview_worlds(
 ) -> RewardFrontiers:
     """What utilities reach at the same KL in the world of two properties, for several seeds of everything in it."""
     frontiers, attainable = [], []
+    if not seeds:
+        raise ConfigurationError("there are no seeds: a frontier takes 1 world or more")
     with run.bar("frontiers", len(seeds)) as shown:
         for seed in seeds:
             judged = judged_samples(world.but(seed=seed))
