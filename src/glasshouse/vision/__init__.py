@@ -1,0 +1,1 @@
+"""Methods on pictures: diffusion, completion and unlearning, text to mesh, video."""
