@@ -14,7 +14,7 @@ from glasshouse.store.claims import Measures, Verdict, above, below, check_claim
 from glasshouse.store.execution import execute
 from glasshouse.store.lineage import difference, mermaid, tree  # fmt: skip
 from glasshouse.store.lineage import prov as prov_json
-from glasshouse.store.panels import Bars, Curves, Numbers, Panel, Samples, Table
+from glasshouse.store.panels import PNG, Bars, Curves, Numbers, Panel, Pictures, Samples, Table
 from glasshouse.store.report import write_report
 from glasshouse.store.step import Run, step
 from glasshouse.store.store import Store
@@ -31,7 +31,13 @@ class Leaf(Artifact):
             Curves("One point", "step", "nats", {"a": [(1, 1.0)]}, log_y=True),
             Bars("Bits", "bits", {"docs": {"model": 1.5, "unigram": 3.0}}),
             Samples("Text", [(hostile, hostile)]),
+            Pictures("Seen", [(hostile, PNG + b"rest"), ("moving", b"GIF89a")]),
         ]
+
+
+def test_what_is_no_picture_is_refused() -> None:
+    with pytest.raises(ValueError, match="'a page' starts with b'<svg"):
+        Pictures("Seen", [("a page", b"<svg onload='alert(1)'/>")])
 
 
 @claim("two is below three", source="house")
@@ -115,8 +121,9 @@ def test_report_is_one_safe_page(store: Store) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert page.count("class='mark") == 3
+    assert page.count("<img src='data:image/png;base64,") == page.count("<img src='data:image/gif;base64,") == 3
     for outside in ("http://", "https://", "src=", "@import"):
-        assert outside not in page.replace("http-equiv", "")
+        assert outside not in page.replace("http-equiv", "").replace("src='data:image/", "")
     assert "glasshouse run trial --by x" in page
     assert "{{" not in page
 

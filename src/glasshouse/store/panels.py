@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+PNG, GIF = b"\x89PNG\r\n\x1a\n", b"GIF8"
+PICTURE_TYPES = (PNG, GIF)
+"""How the files begin that a panel of pictures takes."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
@@ -63,3 +67,20 @@ class Samples(Panel):
     """Pieces of text with what they came from; the first part (a prompt) may be set apart from the rest."""
 
     samples: Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures(Panel):
+    """PNG or GIF files, each with a caption; small ones are enlarged without smoothing.
+
+    Raises:
+        ValueError: where a picture is neither PNG nor GIF.
+    """
+
+    pictures: Sequence[tuple[str, bytes]]
+
+    def __post_init__(self) -> None:
+        """A page shows whatever it is given, so what is no picture is refused here."""
+        for caption, content in self.pictures:
+            if not content.startswith(PICTURE_TYPES):
+                raise ValueError(f"the picture {caption!r} starts with {content[:8]!r}, as no PNG or GIF file does")

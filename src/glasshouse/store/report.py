@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,7 +14,7 @@ from glasshouse.store import drawing
 from glasshouse.store.files import full_disk_explained
 from glasshouse.store.lineage import ancestors
 from glasshouse.store.manifest import short
-from glasshouse.store.panels import Bars, Curves, Numbers, Panel, Samples, Table
+from glasshouse.store.panels import PNG, Bars, Curves, Numbers, Panel, Pictures, Samples, Table
 from glasshouse.store.store import Store
 
 MARKS = {"holds": "good", "does not hold": "bad", "not measured": "open"}
@@ -107,10 +108,18 @@ def _panel(panel: Panel) -> str:
             body = "".join(
                 f"<figure><figcaption>{escape(s)}</figcaption><pre>{escape(t)}</pre></figure>" for s, t in panel.samples
             )
+        case Pictures():
+            body = f"<div class='pictures'>{''.join(_picture(*picture) for picture in panel.pictures)}</div>"
         case _:
             raise TypeError(f"the report cannot show a {type(panel).__name__}")
     note = f"<p class='note'>{escape(panel.note)}</p>" if panel.note else ""
     return f"<h3>{escape(panel.title)}</h3>{note}{body}"
+
+
+def _picture(caption: str, content: bytes) -> str:
+    kind = "png" if content.startswith(PNG) else "gif"
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f"<figure><img src='{source}' alt='{escape(caption)}'><figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _table(panel: Table) -> str:
