@@ -5,7 +5,7 @@ import random
 import torch
 
 from glasshouse.data.tokens.tokenizer import end_of_sequence_id, train_bpe
-from glasshouse.evaluation.likelihood import Request
+from glasshouse.evaluation.requests import LogLikelihood
 from glasshouse.language.model import LoadedModel
 from glasshouse.nn.configuration import olmo
 from glasshouse.nn.transformer import Transformer
@@ -37,5 +37,5 @@ def requests(count=24, seed=1):
         context = " ".join(draw.choices(WORDS, k=draw.randint(1, 30)))
         answer = " ".join(draw.choices(WORDS, k=draw.randint(1, 5)))
         border = [("", " "), (" ", ""), ("\n", ""), ("", "")][number % 4]
-        found.append(Request(context + border[0], border[1] + answer))
-    return [*found, Request("", " the gate"), Request("green", "er")]
+        found.append(LogLikelihood(context + border[0], border[1] + answer))
+    return [*found, LogLikelihood("", " the gate"), LogLikelihood("green", "er")]

@@ -10,7 +10,8 @@ import transformers
 from evaluation_standins import requests
 from tokenizers import processors
 
-from glasshouse.evaluation.likelihood import Encoded, Request, ScoringError, encode_requests, log_likelihoods, prefix_of
+from glasshouse.evaluation.likelihood import Encoded, encode_requests, log_likelihoods, prefix_of
+from glasshouse.evaluation.requests import LogLikelihood, ScoringError
 from glasshouse.nn.configuration import llama, olmo, olmo_2
 from glasshouse.nn.transformer import Transformer
 
@@ -123,7 +124,7 @@ def words_tokenizer():
 
 
 def encode(tokenizer, *given, context=CONTEXT):
-    return encode_requests(tokenizer, [Request(*pair) for pair in given], end_of_sequence=0, context=context)
+    return encode_requests(tokenizer, [LogLikelihood(*pair) for pair in given], end_of_sequence=0, context=context)
 
 
 def test_a_merge_over_the_border_is_scored_whole():

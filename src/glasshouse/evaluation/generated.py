@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from glasshouse.evaluation.likelihood import Request
+from glasshouse.evaluation.requests import LogLikelihood
 from glasshouse.evaluation.tasks import Metric, Question
 from glasshouse.store.configuration import named_seed
 
@@ -57,7 +57,7 @@ class GeneratedTask:
         found = []
         for number in range(self.count):
             example = self._draw("question", number)
-            requests = tuple(Request(example.context, f" {choice}") for choice in example.choices)
+            requests = tuple(LogLikelihood(example.context, f" {choice}") for choice in example.choices)
             found.append(Question(str(number), requests, example.answer, example.domain_prompt))
         return tuple(found)
 

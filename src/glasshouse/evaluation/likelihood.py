@@ -19,8 +19,7 @@ causal model gets a row for each continuation.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from glasshouse.evaluation.requests import LogLikelihood, ScoringError
 from glasshouse.language.pretrain import embedding
 from glasshouse.nn.threads import one_thread
 from glasshouse.nn.transformer import Transformer
@@ -38,18 +38,6 @@ from glasshouse.nn.transformer import Transformer
 Ids = tuple[int, ...]
 LOGITS = 1 << 25
 """Most scores (positions x vocabulary) held at once."""
-
-
-class ScoringError(ValueError):
-    """A request cannot be scored: empty, longer than the model's context, or the model gives no number for it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """A continuation to be scored after a context, both as text."""
-
-    context: str
-    continuation: str
 
 
 class Encoded(NamedTuple):
@@ -85,7 +73,7 @@ def prefix_of(tokenizer: Any) -> Ids:
 
 
 def encode_requests(
-    tokenizer: Any, requests: Sequence[Request], *, end_of_sequence: int, context: int
+    tokenizer: Any, requests: Sequence[LogLikelihood], *, end_of_sequence: int, context: int
 ) -> list[Encoded]:
     """Requests in tokens, their contexts cut to fit.
 
@@ -132,7 +120,6 @@ class _Row(NamedTuple):
         return sum(len(ids) > 1 for _, ids in self.continuations) > 1
 
 
-@torch.no_grad()
 def log_likelihoods(
     model: nn.Module,
     requests: Sequence[Encoded],
@@ -142,14 +129,36 @@ def log_likelihoods(
     share: bool = True,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Likelihoods:
-    """log p of every continuation.
+    """log p of every continuation; arguments as of `likelihood_batches`.
+
+    Args:
+        advance: told the number of requests scored, for a progress bar.
+    """
+    found = Likelihoods(np.zeros(len(requests)), np.ones(len(requests), np.bool_))
+    for numbers, part in likelihood_batches(model, requests, context=context, batch_tokens=batch_tokens, share=share):
+        found.log_likelihood[numbers], found.greedy[numbers] = part
+        advance(len(numbers))
+    return found
+
+
+def likelihood_batches(
+    model: nn.Module,
+    requests: Sequence[Encoded],
+    *,
+    context: int,
+    batch_tokens: int = 4096,
+    share: bool = True,
+    known: Container[int] = (),
+) -> Iterator[tuple[list[int], Likelihoods]]:
+    """log p of every continuation, batch by batch: the numbers of the requests in a batch, and what they get.
 
     Args:
         model: in evaluation mode; ours, or token ids `[batch, seq]` -> an object with `.logits`.
         context: longest input of the model, in tokens.
         batch_tokens: tokens of a forward pass, padding included; the numbers do not depend on it beyond rounding.
         share: whether continuations of one context may share a pass.
-        advance: told the number of requests scored, for a progress bar.
+        known: requests that need no answer. A batch is left out when all of its requests are known, so that the
+            others are batched, and so rounded, as without it.
 
     Raises:
         ScoringError: the model gives a number that is not finite.
@@ -159,19 +168,22 @@ def log_likelihoods(
     if not own:
         batch_tokens = min(batch_tokens, max(1, LOGITS // embedding(model).num_embeddings))
     sums, greedy = np.zeros(len(requests)), np.ones(len(requests), np.bool_)
-    with one_thread():
-        while rows:
-            most = max(1, batch_tokens // rows[0].length)
-            chosen = [row for row in rows[:most] if row.shared == rows[0].shared]
-            rows = rows[len(chosen) :]
+    while rows:
+        most = max(1, batch_tokens // rows[0].length)
+        chosen = [row for row in rows[:most] if row.shared == rows[0].shared]
+        rows = rows[len(chosen) :]
+        numbers = [number for row in chosen for number, _ in row.continuations]
+        if all(number in known for number in numbers):
+            continue
+        with one_thread(), torch.no_grad():
             _score(model, chosen, sums, greedy)
-            advance(sum(len(row.continuations) for row in chosen))
-    if not np.isfinite(sums).all():
-        place = int(np.flatnonzero(~np.isfinite(sums))[0])
-        raise ScoringError(
-            f"the model gives request {place} a log-likelihood of {sums[place]}: its weights are damaged"
-        )
-    return Likelihoods(sums, greedy)
+        if not np.isfinite(sums[numbers]).all():
+            place = next(number for number in numbers if not np.isfinite(sums[number]))
+            raise ScoringError(
+                f"the model gives request {place} a log-likelihood of {sums[place]}: its weights are damaged, or its "
+                "numbers are too large for their precision"
+            )
+        yield numbers, Likelihoods(sums[numbers], greedy[numbers])
 
 
 def _rows(requests: Sequence[Encoded], longest: int) -> list[_Row]:

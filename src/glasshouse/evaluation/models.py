@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,25 @@ class ModelError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class ScoredModel:
-    """A model with its tokenizer: what `glasshouse.language.measures.CausalModel` asks for."""
+    """A model with its tokenizer: what `glasshouse.language.measures.CausalModel` asks for.
+
+    `ends` are the tokens after which the model has nothing more to say; `end_of_sequence` stands before a text.
+    """
 
     transformer: nn.Module
     tokenizer: Any
     end_of_sequence: int
     context: int
+    ends: frozenset[int] = frozenset()
 
 
 def scored_model(
-    model: nn.Module, tokenizer: Any, *, end_of_sequence: int | None = None, context: int | None = None
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    end_of_sequence: int | None = None,
+    context: int | None = None,
+    ends: Iterable[int] | None = None,
 ) -> ScoredModel:
     """A causal model of `transformers` or of this house, to be measured.
 
@@ -45,17 +55,21 @@ def scored_model(
         end_of_sequence: the token that stands before a text; by default what the tokenizer puts there, else the
             `eos_token_id` of the model's configuration.
         context: longest input, in tokens; by default the model's.
+        ends: tokens that end a text; by default the `eos_token_id` of the model's configuration, and `end_of_sequence`
+            where it has none.
 
     Raises:
         ModelError: no such token is known.
     """
     prefix = prefix_of(tokenizer)
     stated = getattr(getattr(model, "config", None), "eos_token_id", None)
-    ids = [end_of_sequence, *prefix[:1], *(stated if isinstance(stated, list) else [stated])]
+    stops = [token for token in (stated if isinstance(stated, list) else [stated]) if token is not None]
+    ids = [end_of_sequence, *prefix[:1], *stops]
     begin = next((token for token in ids if token is not None), None)
     if begin is None:
         raise ModelError("neither the tokenizer nor the model says which token stands before a text: give it")
-    return ScoredModel(model.eval(), tokenizer, int(begin), context or model_context(model))
+    ended = frozenset(stops or [begin]) if ends is None else frozenset(ends)
+    return ScoredModel(model.eval(), tokenizer, int(begin), context or model_context(model), ended)
 
 
 def open_folder(folder: str | Path, device: str = "cpu") -> ScoredModel:
@@ -70,7 +84,6 @@ def open_folder(folder: str | Path, device: str = "cpu") -> ScoredModel:
     if not config.is_file() or not (home / "tokenizer.json").is_file():
         raise ModelError(f"{home} is no model folder: it needs config.json, tokenizer.json and safetensors files")
     stated: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    end = stated.get("eos_token_id")
     module: nn.Module
     if stated.get("model_type") in FAMILIES:
         module = load_huggingface(home, dtype=torch.float32, device=device)
@@ -90,7 +103,19 @@ def open_folder(folder: str | Path, device: str = "cpu") -> ScoredModel:
         except OSError as error:
             raise ModelError(f"{home} cannot be opened: {error}") from None
     tokenizer = load_tokenizer(home)
-    begin = prefix_of(tokenizer)
-    return scored_model(
-        module, tokenizer, end_of_sequence=begin[0] if begin else end[0] if isinstance(end, list) else end
-    )
+    begin, ends = prefix_of(tokenizer), _ends(home, stated, tokenizer)
+    return scored_model(module, tokenizer, end_of_sequence=(*begin, *ends, None)[0], ends=ends or None)
+
+
+def _ends(home: Path, stated: dict[str, Any], tokenizer: Any) -> list[int]:
+    """The end tokens that a folder states: for generation, of the model, and of the tokenizer (a chat's may differ)."""
+    found: list[Any] = []
+    for name, key in (("generation_config.json", "eos_token_id"), ("tokenizer_config.json", "eos_token")):
+        beside = home / name
+        said = json.loads(beside.read_text(encoding="utf-8")).get(key) if beside.is_file() else None
+        found += said if isinstance(said, list) else [said]
+    said = stated.get("eos_token_id")
+    found += said if isinstance(said, list) else [said]
+    words = [token["content"] if isinstance(token, dict) else token for token in found]
+    ids = [tokenizer.token_to_id(word) if isinstance(word, str) else word for word in words]
+    return list(dict.fromkeys(int(token) for token in ids if token is not None))

@@ -32,7 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glasshouse.evaluation.intervals import Floats, Interval, Paired, binomial_interval, bootstrap, paired
-from glasshouse.evaluation.likelihood import Request, encode_requests, log_likelihoods
+from glasshouse.evaluation.likelihood import encode_requests, log_likelihoods
+from glasshouse.evaluation.requests import LogLikelihood
 from glasshouse.evaluation.tasks import Question, TaskSource
 from glasshouse.store.panels import Bars, Panel, Table
 from glasshouse.store.progress import Bar
@@ -118,7 +119,7 @@ def score_questions(
         ScoringError: naming what cannot be scored.
     """
     asked = [request for question in questions for request in question.requests]
-    apart = [Request(q.domain_prompt, request.continuation) for q in questions for request in q.requests]
+    apart = [LogLikelihood(q.domain_prompt, request.continuation) for q in questions for request in q.requests]
     every = list(dict.fromkeys([*asked, *apart]))
     encoded = dict(
         zip(

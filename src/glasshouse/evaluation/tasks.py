@@ -26,7 +26,7 @@ import fsspec
 import numpy as np
 import orjson
 
-from glasshouse.evaluation.likelihood import Request
+from glasshouse.evaluation.requests import LogLikelihood
 from glasshouse.store.configuration import named_seed
 
 Metric = Literal["acc", "len_norm", "per_token", "per_byte", "pmi_dc", "f1"]
@@ -56,7 +56,7 @@ class Question:
     """
 
     id: str
-    requests: tuple[Request, ...]
+    requests: tuple[LogLikelihood, ...]
     label: int
     domain_prompt: str
 
@@ -188,11 +188,11 @@ def domain_prompt_of(context: str) -> str:
 
 
 def _questions(path: str, domain_prompt: str | None) -> Iterator[Question]:
-    groups: dict[str, list[tuple[int, Request, int]]] = {}
+    groups: dict[str, list[tuple[int, LogLikelihood, int]]] = {}
     for number, row in enumerate(_rows(path), start=1):
         try:
             if "request" in row:
-                request = Request(str(row["request"]["context"]), str(row["request"]["continuation"]))
+                request = LogLikelihood(str(row["request"]["context"]), str(row["request"]["continuation"]))
                 groups.setdefault(str(row["doc_id"]), []).append((int(row["idx"]), request, int(row["label"])))
             else:
                 requests, label = _one_row(row)
@@ -212,23 +212,23 @@ def _questions(path: str, domain_prompt: str | None) -> Iterator[Question]:
         yield _question(key, [entry[1] for entry in ordered], ordered[0][2], domain_prompt)
 
 
-def _question(identifier: str, requests: Sequence[Request], label: int, domain_prompt: str | None) -> Question:
+def _question(identifier: str, requests: Sequence[LogLikelihood], label: int, domain_prompt: str | None) -> Question:
     prompt = domain_prompt_of(requests[0].context) if domain_prompt is None and requests else domain_prompt
     return Question(identifier, tuple(requests), label, prompt or "")
 
 
-def _one_row(row: Mapping[str, Any]) -> tuple[list[Request], int]:
+def _one_row(row: Mapping[str, Any]) -> tuple[list[LogLikelihood], int]:
     if "arguments" in row:
         given = row["arguments"]
         pairs = [tuple(one.values()) if isinstance(one, dict) else one for one in _values(given)]
-        requests = [Request(str(pair[0]), str(pair[1])) for pair in pairs]
+        requests = [LogLikelihood(str(pair[0]), str(pair[1])) for pair in pairs]
         return requests, int(row["target"])
     inner = row["doc"] if isinstance(row.get("doc"), dict) and "choices" not in row else row
     context = str(_first(inner, "context", "query", "question"))
     choices = inner["choices"]
     texts = [str(text) for text in (choices["text"] if isinstance(choices, dict) else choices)]
     label = _label(_first(inner, "label", "gold", "answer", "answerKey"))
-    return [Request(context, f" {text}") for text in texts], label
+    return [LogLikelihood(context, f" {text}") for text in texts], label
 
 
 def _first(row: Mapping[str, Any], *names: str) -> Any:

@@ -1,0 +1,65 @@
+"""What is kept of one item of a task: what was asked, what was answered, and what that is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from glasshouse.evaluation.requests import Answer, Generate, Request
+
+Metric = Callable[[Sequence["Record"]], float]
+"""A number of records; corpus measures (BLEU, CoNLL F1) read `response` and `target`, or what they need in `extras`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One item answered.
+
+    Attributes:
+        id: of the item, unique in its task.
+        prompt: the text that the model read last.
+        target, response: what is right, and what the model's answer was taken to be; JSON data.
+        scores: numbers of this item by name; accuracies are 0 or 1.
+        extras: whatever else is worth keeping; JSON data.
+        group: items that are not independent share it (a document, a dialogue); intervals resample groups.
+        asked: the requests of this item with their answers.
+    """
+
+    id: str
+    prompt: str
+    target: Any
+    response: Any
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    extras: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    group: str = ""
+    asked: tuple[tuple[Request, Answer], ...] = ()
+
+    @property
+    def cut(self) -> int:
+        """Most tokens that a context of this item lost on its left."""
+        return max((answer.cut for _, answer in self.asked), default=0)
+
+    def but(self, **changes: Any) -> Record:
+        """The same with other fields: what a baseline would have answered."""
+        return dataclasses.replace(self, **changes)
+
+
+def mean_of(score: str) -> Metric:
+    """The mean of a score over records; items without it are left out.
+
+    The metric raises `ValueError` naming the score when no record has it.
+    """
+
+    def mean(records: Sequence[Record]) -> float:
+        found = [record.scores[score] for record in records if score in record.scores]
+        if not found:
+            raise ValueError(f"none of {len(records)} records has the score {score!r}")
+        return sum(found) / len(found)
+
+    return mean
+
+
+def prompt_of(request: Request) -> str:
+    """The text that the model reads before it answers."""
+    return request.prompt if isinstance(request, Generate) else request.context
