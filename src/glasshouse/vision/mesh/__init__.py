@@ -1,0 +1,1 @@
+"""Text to mesh: cameras, a differentiable rasteriser, volume rendering, iso-surfaces, generators and files."""
