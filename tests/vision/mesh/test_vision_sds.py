@@ -14,7 +14,6 @@ from glasshouse.vision.mesh.sds import (
     draw_times,
     levels,
     towards_picture,
-    view_words,
     weight,
 )
 
@@ -121,20 +120,12 @@ def test_times_are_drawn_from_the_range_of_the_moment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "named"), [({"most": 0.05}, "most"), ({"weighting": "sigma"}, "weighting"), ({"guidance": -1}, "guidance")]
+    ("given", "named"),
+    [({"most": 0.05}, "most"), ({"weighting": "sigma"}, "weighting"), ({"guidance": -1}, "guidance")],
 )
 def test_distillation_refuses_what_it_cannot_do(given: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         Distillation(**given)
-
-
-def test_view_words_follow_the_published_rule() -> None:
-    azimuth = [0, 44, 46, 180, -136, 350, 200, 10]
-    elevation = [0, 0, 0, 0, 0, 20, 61, 89]
-    assert view_words(azimuth, elevation) == [
-        *("front view", "front view", "side view", "back view", "back view", "front view"),
-        *("overhead view", "overhead view"),
-    ]
 
 
 def test_perp_neg_without_weights_is_guidance_and_takes_only_what_is_across() -> None:
@@ -152,11 +143,11 @@ def test_perp_neg_without_weights_is_guidance_and_takes_only_what_is_across() ->
 
 
 def test_steering_is_continuous_and_pushes_away_from_what_is_not_seen() -> None:
-    assert steering(0).positive == ("front view", "side view", 1.0)
-    assert steering(90).positive == ("side view", "back view", 1.0)
-    assert steering(-180).positive == ("side view", "back view", 0.0)
+    assert steering(0).positive == ("front", "side", 1.0)
+    assert steering(90).positive == ("side", "back", 1.0)
+    assert steering(-180).positive == ("side", "back", 0.0)
     front, side = steering(0), steering(89.999)
-    assert front.negative[0] == ("front view", pytest.approx(-(4 * 0.606530659 - 2.426), abs=1e-6))
-    assert front.negative[1] == ("side view", pytest.approx(-(4 - 2.426)))
+    assert front.negative[0] == ("front", pytest.approx(-(4 * 0.606530659 - 2.426), abs=1e-6))
+    assert front.negative[1] == ("side", pytest.approx(-(4 - 2.426)))
     assert side.positive[2] == pytest.approx(0, abs=1e-4)
     assert all(share <= 0.001 for azimuth in range(0, 360, 5) for _, share in steering(azimuth).negative)

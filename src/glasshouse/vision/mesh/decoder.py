@@ -14,6 +14,7 @@ one with three heads.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -40,7 +41,7 @@ class Decoder(Config):
     hidden: int = Field(2, ge=1)
     octaves: int = Field(4, ge=0)
     separate: bool = False
-    radii: tuple[float, float, float] = (0.5, 0.6, 0.5)
+    radii: tuple[float, float, float] = (0.45, 0.65, 0.45)
 
     @classmethod
     def large(cls) -> Decoder:
@@ -85,7 +86,7 @@ class PointDecoder(nn.Module):
 def perceptron(widths: list[int]) -> nn.Sequential:
     """Linear layers with SiLU after each."""
     layers: list[nn.Module] = []
-    for inner, outer in zip(widths, widths[1:], strict=False):
+    for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.SiLU()]
     return nn.Sequential(*layers)
 

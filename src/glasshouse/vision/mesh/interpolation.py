@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def between(
-    start: Float[Tensor, "length text"], end: Float[Tensor, "length text"], shares: Float[Tensor, "n"]
+    start: Float[Tensor, "length text"], end: Float[Tensor, "length text"], shares: Float[Tensor, " n"]
 ) -> Float[Tensor, "n length text"]:
     """Tokens on the straight line from `start` (share 0) to `end` (share 1).
 

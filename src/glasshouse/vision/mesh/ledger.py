@@ -113,11 +113,7 @@ class Ledger:
         """The accounts, quality over cost, and the amortisation curve."""
         every = [*self.amortised, *self.single]
         columns = ["run", "prompts", "images", "CPU s", "GPU s", "images a prompt", f"images a prompt to {quality:g}"]
-        rows = [
-            [a.name, a.prompts, a.images, round(a.cpu_seconds, 1), round(a.gpu_seconds, 1), round(a.images / a.prompts)]
-            + [None if (to := a.images_to(quality)) is None else round(to / a.prompts)]
-            for a in every
-        ]
+        rows = [_row(run, quality) for run in every]
         reached = {a.name: [(images / a.prompts, value) for images, value in a.reached] for a in every if a.reached}
         panels: list[Panel] = [
             Table("Cost ledger", columns, rows, note="Measuring is not counted, and neither is the teacher."),
@@ -138,6 +134,13 @@ class Ledger:
         """What `write` wrote."""
         found = json.loads(path.read_text(encoding="utf-8"))
         return cls(*(tuple(_account(item) for item in found[side]) for side in ("amortised", "single")))
+
+
+def _row(run: Account, quality: float) -> list[str | float | int | None]:
+    to = run.images_to(quality)
+    seconds = round(run.cpu_seconds, 1), round(run.gpu_seconds, 1)
+    each = round(run.images / run.prompts), None if to is None else round(to / run.prompts)
+    return [run.name, run.prompts, run.images, *seconds, *each]
 
 
 def amortisation(alone: float, runs: Sequence[Account], quality: float) -> Curves:

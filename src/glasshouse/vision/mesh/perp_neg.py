@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-FRONT, SIDE, BACK = "front view", "side view", "back view"
+FRONT, SIDE, BACK = "front", "side", "back"
 SIDE_BACK, FRONT_OF_SIDE_BACK = (1.0, 0.5, -0.606), (1.0, 0.5, 0.967)
 FRONT_SIDE, SIDE_FRONT = (4.0, 0.5, -2.426), (4.0, 0.5, -2.426)
 
@@ -51,7 +51,7 @@ def perp_neg(
     unconditional: Float[Tensor, "n c h w"],
     conditional: Tensor,
     negatives: Sequence[Tensor],
-    weights: Sequence[Float[Tensor, "n"]],
+    weights: Sequence[Float[Tensor, " n"]],
     scale: float,
 ) -> Tensor:
     """e' as above; without negatives it is classifier-free guidance."""

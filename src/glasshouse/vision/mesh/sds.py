@@ -7,8 +7,8 @@ Guidance has one definition here, that of classifier-free guidance (arXiv 2207.1
 
     e' = e_u + s (e_c - e_u)          s = 0: no text; s = 1: the conditional model; s > 1: more of the text
 
-(`glasshouse.vision.diffusion.guidance`). Some programs write e_c + s (e_c - e_u), which is this with s + 1. Weightings: `sigma2` is sigma_t^2 (DreamFusion),
-`one` is 1, `alpha_sigma2` is alpha_t sigma_t^2 (Fantasia3D).
+(`glasshouse.vision.diffusion.guidance`). Some programs write e_c + s (e_c - e_u), which is this with s + 1. Weightings:
+`sigma2` is sigma_t^2 (DreamFusion), `one` is 1, `alpha_sigma2` is alpha_t sigma_t^2 (Fantasia3D).
 
 The teacher's picture x' = (x_t - sigma_t e') / alpha_t gives the same gradient as w(t) alpha_t / sigma_t (x - x'). With
 `clamp` x' is kept within the pixels that exist; published systems do not do this, and neither does the default.
@@ -17,7 +17,7 @@ The teacher's picture x' = (x_t - sigma_t e') / alpha_t gives the same gradient 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -66,7 +66,7 @@ class Distillation(Config):
         return first, min(max(round(most * steps), first), steps - 1)
 
 
-Noise = Callable[[Tensor, Int[Tensor, "n"]], Tensor]
+Noise = Callable[[Tensor, Int[Tensor, " n"]], Tensor]
 """x_t and t to e', guided."""
 
 
@@ -79,7 +79,7 @@ class Distilled:
 
 
 def levels(
-    alphas_cumprod: Float[Tensor, "steps"], t: Int[Tensor, "n"]
+    alphas_cumprod: Float[Tensor, " steps"], t: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n 1 1 1"], Float[Tensor, "n 1 1 1"]]:
     """alpha_t and sigma_t."""
     squared = alphas_cumprod[t].reshape(-1, 1, 1, 1)
@@ -96,9 +96,9 @@ def weight(weighting: Weighting, alpha: Tensor, sigma: Tensor) -> Tensor:
 def distil(
     x: Float[Tensor, "n c h w"],
     noise: Noise,
-    alphas_cumprod: Float[Tensor, "steps"],
+    alphas_cumprod: Float[Tensor, " steps"],
     settings: Distillation,
-    t: Int[Tensor, "n"],
+    t: Int[Tensor, " n"],
     e: Float[Tensor, "n c h w"],
 ) -> Distilled:
     """The surrogate 1/2 |x - sg(x - g)|^2 / n, whose gradient is g / n with g = w(t) (e' - e).
@@ -128,16 +128,3 @@ def draw_times(settings: Distillation, steps: int, progress: float, count: int, 
     """Time steps of so many pictures, uniform over the range at this point of the run."""
     first, last = settings.range_at(progress, steps)
     return torch.randint(first, last + 1, (count,), generator=generator, device=generator.device)
-
-
-def view_words(azimuth: Sequence[float], elevation: Sequence[float]) -> list[str]:
-    """Words for views, in degrees, azimuth 0 in front (threestudio's rule; the last that fits counts).
-
-    "side view", then "front view" for |azimuth| < 45, "back view" for > 135, "overhead view" for elevation > 60.
-    """
-    words = []
-    for around, above in zip(azimuth, elevation, strict=True):
-        turned = abs((around + 180) % 360 - 180)
-        word = "front view" if turned < 45 else "back view" if turned > 135 else "side view"
-        words.append("overhead view" if above > 60 else word)
-    return words

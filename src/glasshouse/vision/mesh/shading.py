@@ -2,9 +2,9 @@
 
     colour seen = colour x (a + (1 - a) max(0, cosine)),   cosine = normal . direction to the camera
 
-With the lamp at the camera the cosine is, in a volume, how fast the signed distance falls along the ray, so no gradient
-of it is needed (`glasshouse.vision.mesh.neus`). Deviation from DreamFusion and its descendants, whose lamp moves: with a
-teacher that was trained on pictures lit in one way, other light would only be seen as an error.
+With the lamp at the camera the cosine is, in a volume, how fast the signed distance falls along the ray, so its
+gradient is not needed (`glasshouse.vision.mesh.neus`). Deviation from DreamFusion and its descendants, whose lamp
+moves: to a teacher that was trained on pictures lit in one way, other light would only look like an error.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def shaded_pictures(
     fragments = rasterise(meshes, cameras, size)
     normals = vertex_normals(meshes) if normals is None else normals
     seen = fragments.interpolate(torch.cat([colours, normals, meshes.vertices], dim=1))
-    colour, normal, place = seen.split(3, dim=1)
+    colour, normal, place = seen[:, :3], seen[:, 3:6], seen[:, 6:]
     camera = cameras.position.to(place)[fragments.pixel // (size * size)]
     towards = functional.normalize(camera - place, dim=-1)
     cosine = (functional.normalize(normal, dim=-1, eps=1e-9) * towards).sum(-1, keepdim=True)

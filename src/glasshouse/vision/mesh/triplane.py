@@ -73,7 +73,8 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Float[Tensor, "batch width height across"]) -> Float[Tensor, "batch width height across"]:
         inside = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         inside = self.scale * self.outer(functional.gelu(self.inner(inside)))
-        return x + inside.permute(0, 3, 1, 2)
+        found: Tensor = x + inside.permute(0, 3, 1, 2)
+        return found
 
 
 class Attention(nn.Module):
@@ -87,7 +88,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, tokens: Float[Tensor, "batch length text"]) -> Tensor:
         pixels = x.flatten(2).transpose(1, 2)
         seen, _ = self.attend(self.norm(pixels), tokens, tokens, need_weights=False)
-        return x + seen.transpose(1, 2).reshape(x.shape)
+        found: Tensor = x + seen.transpose(1, 2).reshape(x.shape)
+        return found
 
 
 class Level(nn.Module):

@@ -122,7 +122,12 @@ def draw_views(prompts: int, views: int, generator: torch.Generator, rules: Came
 
 
 def volume_pictures(
-    shapes: Shapes, cameras: Cameras, stage: VolumeStage, sharpness: float, background: float, generator: torch.Generator
+    shapes: Shapes,
+    cameras: Cameras,
+    stage: VolumeStage,
+    sharpness: float,
+    background: float,
+    generator: torch.Generator,
 ) -> Rendered:
     """Stage 1's pictures of shapes, each seen by as many cameras."""
     seen = render_volume(
