@@ -20,6 +20,7 @@ from glasshouse.cli import (
     mixing,
     models,
     publish,
+    quantise,
     recipes,
     reruns,
     rewards,
@@ -50,7 +51,15 @@ for command in (
     *(describe.whatif, describe.explain, describe.datasheet, searching.search),
     *(artifacts.list_artifacts, artifacts.show, artifacts.lineage, artifacts.diff, reruns.verify, artifacts.claims),
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report, carbon.carbon),
-    *(evaluating.evaluate, models.generate, models.chat, publish.publish, models.trace, reruns.retrain),
+    *(
+        evaluating.evaluate,
+        models.generate,
+        models.chat,
+        publish.publish,
+        quantise.quantise,
+        models.trace,
+        reruns.retrain,
+    ),
     *(annotate.annotate, rewards.frontier),
 ):
     cli.add_command(command)

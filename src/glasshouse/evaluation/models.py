@@ -18,6 +18,7 @@ from torch import nn
 from glasshouse.data.tokens.tokenizer import load_tokenizer
 from glasshouse.evaluation.likelihood import prefix_of
 from glasshouse.language.pretrain import model_context
+from glasshouse.language.quantisation.files import read_quantised
 from glasshouse.nn.families import FAMILIES
 from glasshouse.nn.huggingface import load_huggingface
 
@@ -87,6 +88,8 @@ def open_folder(folder: str | Path, device: str = "cpu") -> ScoredModel:
     module: nn.Module
     if stated.get("model_type") in FAMILIES:
         module = load_huggingface(home, dtype=torch.float32, device=device)
+    elif "quantization_config" in stated:
+        module = read_quantised(home, device)
     else:
         try:
             from transformers import AutoModelForCausalLM

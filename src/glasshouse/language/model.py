@@ -93,11 +93,14 @@ class LanguageModel(Artifact):
 
     def load(self, device: str = "cpu") -> LoadedModel:
         """The model in evaluation mode."""
-        transformer = load_huggingface(self.path, device=device).eval()
+        return self.opened(load_huggingface(self.path, device=device))
+
+    def opened(self, transformer: Transformer) -> LoadedModel:
+        """A module with this folder's tokenizer and chat form, in evaluation mode."""
         tokenizer = tokenizers.Tokenizer.from_file(str(self.file("tokenizer.json")))
         end = int(self.training["end_of_sequence"])
         chat = Chat(tokenizer, end) if read_chat_template(self.path) == JINJA else None
-        return LoadedModel(transformer, tokenizer, end, chat)
+        return LoadedModel(transformer.eval(), tokenizer, end, chat)
 
     @cached_property
     def training(self) -> dict[str, Any]:

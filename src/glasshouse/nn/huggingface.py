@@ -27,6 +27,7 @@ from glasshouse.nn.families import (
     guess_family,
     to_config,
 )
+from glasshouse.nn.quantised_files import dequantised, packed_layers, put_packed, stated_bits
 from glasshouse.nn.transformer import Transformer
 from glasshouse.nn.weight_files import SHARD_BYTES, WeightFiles, shapes_of, write_json, write_shards
 
@@ -109,10 +110,12 @@ def load_huggingface(
     config: TransformerConfig | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    packed: bool = False,
 ) -> Transformer:
     """Read a folder (one safetensors file or an index of shards) in the precision it has, or in `dtype`.
 
-    `config` replaces `config.json`. Raises `ConversionError` naming every missing, unknown or mis-shaped tensor, and
+    Layers packed by GPTQ become matrices; with `packed`, modules that run from their few bits. `config` replaces
+    `config.json`. Raises `ConversionError` naming every missing, unknown or mis-shaped tensor, and
     every setting of `config.json` that the model here does not have.
     """
     source = Path(folder)
@@ -121,12 +124,16 @@ def load_huggingface(
         family, config = read_config(source)
     files = WeightFiles(source, device)
     tensors = {name: files.get(name) for name in files.names}
-    family = family or guess_family(tensors, config)
-    state = from_names(tensors, config, family)
+    bits = stated_bits(source) if packed_layers(tensors) else None
+    plain = tensors if bits is None else dequantised(tensors, bits, dtype)
+    family = family or guess_family(plain, config)
+    state = from_names(plain, config, family)
     if dtype is not None:
         state = {name: tensor.to(dtype) for name, tensor in state.items()}
     model = Transformer(config, device="meta")
     model.load_state_dict(state, assign=True)
+    if packed and bits is not None:
+        put_packed(model, tensors, bits, {theirs: ours[0] for theirs, ours in family_names(config, family)})
     return model
 
 
