@@ -19,10 +19,10 @@ from glasshouse.vision.mesh.batch import MeshBatch
 from glasshouse.vision.mesh.visibility import NOTHING, View
 
 
-def silhouettes(batch: MeshBatch, view: View) -> Int[Tensor, "e 2"]:
+def silhouettes(batch: MeshBatch, view: View) -> tuple[Int[Tensor, "e 2"], Int[Tensor, " e"]]:
     """Edges between a triangle that faces the camera and one that does not, or of one triangle only.
 
-    Each is (triangle of `view`, number of the corner the edge starts at).
+    Returns the numbers of their ends among the vertices of `view`, and their pictures.
     """
     with torch.no_grad():
         each = view.count // len(batch)
@@ -32,8 +32,8 @@ def silhouettes(batch: MeshBatch, view: View) -> Int[Tensor, "e 2"]:
         fresh = torch.ones_like(key, dtype=torch.bool)
         fresh[1:] = key[1:] != key[:-1]
         group = fresh.cumsum(0) - 1
-        first, second = view.screen[:, 1] - view.screen[:, 0], view.screen[:, 2] - view.screen[:, 0]
-        facing = (first[:, 0] * second[:, 1] < first[:, 1] * second[:, 0]).reshape(-1, each)
+        x, y = view.corners()
+        facing = ((x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0])).reshape(-1, each)
         facing = facing[order // 3]  # [3f, each], by edge
         fronts = torch.zeros(int(group[-1]) + 1, each, dtype=torch.int32, device=key.device)
         fronts.index_add_(0, group, facing.to(torch.int32))
@@ -41,11 +41,16 @@ def silhouettes(batch: MeshBatch, view: View) -> Int[Tensor, "e 2"]:
         outline = ((fronts > 0) & (fronts < members)) | (members == 1)
         edge, number = outline.nonzero(as_tuple=True)
         place = order[fresh.nonzero().flatten()[edge]]
-        return torch.stack([place // 3 * each + number, place % 3], dim=1)
+        triangle, corner = place // 3 * each + number, place % 3
+        ends = torch.stack([view.triangles[triangle, corner], view.triangles[triangle, (corner + 1) % 3]], dim=1)
+        return ends, view.picture[triangle]
 
 
 def antialias(
-    image: Float[Tensor, "n h w c"], depth: Float[Tensor, " pixels"], edges: Int[Tensor, "e 2"], view: View
+    image: Float[Tensor, "n h w c"],
+    depth: Float[Tensor, " pixels"],
+    edges: tuple[Int[Tensor, "e 2"], Int[Tensor, " e"]],
+    view: View,
 ) -> Float[Tensor, "n h w c"]:
     """`image` with pixels blended across the edges that are visible; gradients to it and to the edges' ends."""
     flat = image.reshape(-1, image.shape[-1])
@@ -60,11 +65,11 @@ def antialias(
 
 
 def _pairs(
-    depth: Tensor, edges: Tensor, view: View, axis: int
+    depth: Tensor, edges: tuple[Tensor, Tensor], view: View, axis: int
 ) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"], Float[Tensor, " p"]]:
     """Pairs of pixels next to each other along `axis` (0: x), and where between their centres an edge crosses."""
-    start = view.screen[edges[:, 0], edges[:, 1]]
-    end = view.screen[edges[:, 0], (edges[:, 1] + 1) % 3]
+    ends, picture = edges
+    start, end = view.screen[ends[:, 0]], view.screen[ends[:, 1]]
     with torch.no_grad():
         run = (end - start).abs()
         own = ((run[:, 1] >= run[:, 0]) if axis == 0 else (run[:, 1] < run[:, 0])).nonzero().flatten()
@@ -82,12 +87,9 @@ def _pairs(
         inside = ((cell >= 0) & (cell < size[axis] - 1)).nonzero().flatten()
         owner, line, cell, share = owner[inside], line[inside], cell[inside], share[inside]
         column, row = (cell, line) if axis == 0 else (line, cell)
-        triangle = edges[owner, 0]
-        first = (view.picture[triangle] * view.height + row) * view.width + column
+        first = (picture[owner] * view.height + row) * view.width + column
         second = first + (1 if axis == 0 else view.width)
-        inverse = view.clip[triangle, edges[owner, 1], 3].reciprocal() * (1 - share)
-        inverse = inverse + view.clip[triangle, (edges[owner, 1] + 1) % 3, 3].reciprocal() * share
-        near = inverse.reciprocal().float()
+        near = torch.lerp(*view.clip[ends[owner], 3].reciprocal().unbind(1), share).reciprocal().float()
         # An edge behind both pixels is hidden; the outline of what the nearer pixel shows lies before the farther one.
         visible = (near < torch.maximum(depth[first], depth[second])).nonzero().flatten()
         key = (near[visible].view(torch.int32).long() << 32) | visible

@@ -78,11 +78,11 @@ def rasterise(
     picture = (batch.mesh_of_face()[:, None] * each + numbers).flatten()
     screen = torch.stack([clip[:, 0] / clip[:, 3] + 1, 1 - clip[:, 1] / clip[:, 3]], 1)
     screen = screen * screen.new_tensor([width / 2, height / 2])
-    view = View(clip[faces], screen[faces], picture, len(cameras), height, width)
+    view = View(clip, screen, faces, picture, len(cameras), height, width)
     triangle, depth = visibility(view)
     pixel = (triangle >= 0).nonzero().flatten()
     seen = triangle[pixel]
-    weights = _weights(view.clip[seen], pixel, height, width)
+    weights = _weights(clip[faces[seen]], pixel, height, width)
     corners = batch.faces[seen // each]
     return Fragments(view, triangle, depth, pixel, corners, weights, pixel // (height * width * each))
 

@@ -16,18 +16,26 @@ from torch import Tensor
 
 NOTHING = torch.iinfo(torch.int64).max
 CHUNK = 1 << 22  # candidate pixels handled at once
+SLACK = -1e-6  # of barycentric weights, so that rounding opens no gap between neighbours
 
 
 @dataclass(frozen=True)
 class View:
-    """Meshes as `n` cameras see them: triangles of all views one after another, in clip space and in pixels."""
+    """Meshes as `count` cameras see them: every vertex and every triangle once for each camera that sees its mesh."""
 
-    clip: Float[Tensor, "t 3 4"]  # corners of each triangle
-    screen: Float[Tensor, "t 3 2"]  # in pixels, x to the right and y down
+    clip: Float[Tensor, "i 4"]  # vertices in clip space
+    screen: Float[Tensor, "i 2"]  # and in pixels, x to the right and y down
+    triangles: Int[Tensor, "t 3"]  # numbers of such vertices
     picture: Int[Tensor, " t"]  # the camera each triangle is seen by
     count: int
     height: int
     width: int
+
+    def corners(self) -> tuple[Float[Tensor, "3 t"], Float[Tensor, "3 t"]]:
+        """x and y of the triangles' corners in pixels, without gradients."""
+        places = self.triangles.T.contiguous()
+        screen = self.screen.detach().float()
+        return screen[:, 0].contiguous()[places], screen[:, 1].contiguous()[places]
 
 
 Visibility = Callable[[View], tuple[Int[Tensor, " pixels"], Float[Tensor, " pixels"]]]
@@ -39,20 +47,27 @@ def fragment_list(view: View) -> tuple[Int[Tensor, " pixels"], Float[Tensor, " p
     Where two triangles are equally near, the one with the lower number wins, on every run.
     """
     with torch.no_grad():
-        screen = view.screen.float()
-        low = (screen.amin(1) - 0.5).ceil().clamp(min=0)
-        limit = screen.new_tensor([view.width - 1, view.height - 1])
-        high = torch.minimum((screen.amax(1) - 0.5).floor(), limit)
-        extent = (high - low + 1).clamp(min=0).long()
-        amounts = extent[:, 0] * extent[:, 1]
+        x, y = view.corners()
+        left, columns = _range(x, view.width)
+        top, rows = _range(y, view.height)
+        amounts = columns * rows
         some = amounts.nonzero().flatten()
-        best = torch.full((view.count * view.height * view.width,), NOTHING, dtype=torch.int64, device=screen.device)
-        for part in _chunks(some, amounts[some]):
-            _draw(view, screen, part, low[part].long(), extent[part], best)
+        best = torch.full((view.count * view.height * view.width,), NOTHING, dtype=torch.int64, device=x.device)
+        for part in _chunks(some, amounts[some].long()):
+            box = tuple(bound[part].long() for bound in (left, columns, top, rows))
+            _draw(view, x[:, part], y[:, part], part, box, best)
         seen = best != NOTHING
         triangle = torch.where(seen, best & 0xFFFFFFFF, -1)
         depth = (best >> 32).to(torch.int32).view(torch.float32)
         return triangle, torch.where(seen, depth, torch.inf)
+
+
+def _range(corners: Float[Tensor, "3 t"], limit: int) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
+    """First pixel whose centre lies between a triangle's corners along one axis, and how many there are."""
+    a, b, c = corners
+    low = (torch.minimum(torch.minimum(a, b), c) - 0.5).ceil_().clamp_(min=0)
+    high = (torch.maximum(torch.maximum(a, b), c) - 0.5).floor_().clamp_(max=limit - 1)
+    return low, (high - low + 1).clamp_(min=0)
 
 
 def _chunks(some: Tensor, amounts: Tensor) -> list[Tensor]:
@@ -63,29 +78,29 @@ def _chunks(some: Tensor, amounts: Tensor) -> list[Tensor]:
     return list(torch.split(some, torch.unique_consecutive(group, return_counts=True)[1].tolist()))
 
 
-def _draw(view: View, screen: Tensor, part: Tensor, low: Tensor, extent: Tensor, best: Tensor) -> None:
+def _draw(view: View, x: Tensor, y: Tensor, part: Tensor, box: tuple[Tensor, ...], best: Tensor) -> None:
     """Enters into `best` the fragments of the triangles `part`, as depth bits above triangle bits."""
-    amounts = extent[:, 0] * extent[:, 1]
+    left, columns, top, rows = box
+    amounts = columns * rows
     owner = torch.arange(len(part), device=part.device).repeat_interleave(amounts)
     place = torch.arange(len(owner), device=part.device) - (amounts.cumsum(0) - amounts)[owner]
-    column = low[owner, 0] + place % extent[owner, 0]
-    row = low[owner, 1] + place // extent[owner, 0]
-    corners = screen[part]  # [t, 3, 2]
-    following = corners.roll(-1, 1)
-    # Edge function of the edge opposite corner k: linear in the pixel, positive inside for one winding.
-    slope_x = (corners[..., 1] - following[..., 1]).roll(-1, 1)
-    slope_y = (following[..., 0] - corners[..., 0]).roll(-1, 1)
-    anchor = following  # the edge opposite corner k starts at corner k + 1
-    area = (slope_x * (corners[..., 0] - anchor[..., 0]) + slope_y * (corners[..., 1] - anchor[..., 1])).mean(1)
-    scale = torch.where(area == 0, 0.0, 1 / area)[:, None]
+    width = columns[owner]
+    down = torch.div(place, width, rounding_mode="floor")
+    right = place - down * width
+    # The weight of corner k is linear in the pixel: 0 on the opposite edge, which starts at corner k + 1, and 1 at k.
+    next_x, next_y = x.roll(-1, 0), y.roll(-1, 0)
+    slope_x, slope_y = next_y - y.roll(-2, 0), x.roll(-2, 0) - next_x
+    area = slope_x[0] * (x[0] - next_x[0]) + slope_y[0] * (y[0] - next_y[0])
+    scale = torch.where(area == 0, torch.nan, 1 / area)  # a triangle seen edge-on covers nothing: NaN is never >= 0
     slope_x, slope_y = slope_x * scale, slope_y * scale
-    x = (column + 0.5)[:, None] - anchor[owner, :, 0]
-    y = (row + 0.5)[:, None] - anchor[owner, :, 1]
-    weights = slope_x[owner] * x + slope_y[owner] * y
-    inside = ((weights >= 0).all(1) & (area != 0)[owner]).nonzero().flatten()
-    owner, weights = owner[inside], weights[inside]
-    inverse = (weights * view.clip[part, :, 3].detach().float().reciprocal()[owner]).sum(1)
-    depth = inverse.reciprocal()
-    pixel = (view.picture[part[owner]] * view.height + row[inside]) * view.width + column[inside]
-    key = (depth.view(torch.int32).long() << 32) | part[owner]
+    start = slope_x * (left + 0.5 - next_x) + slope_y * (top + 0.5 - next_y)
+    weights = [slope_x[k][owner] * right + slope_y[k][owner] * down + start[k][owner] for k in range(3)]
+    inside = ((weights[0] >= SLACK) & (weights[1] >= SLACK) & (weights[2] >= SLACK)).nonzero().flatten()
+    owner = owner[inside]
+    triangle = part[owner]
+    inverse = view.clip[:, 3].detach().float().reciprocal()[view.triangles[triangle]]
+    depth = (torch.stack([weight[inside] for weight in weights], 1) * inverse).sum(1).reciprocal()
+    row, column = top[owner] + down[inside], left[owner] + right[inside]
+    pixel = (view.picture[triangle] * view.height + row) * view.width + column
+    key = (depth.view(torch.int32).long() << 32) | triangle
     best.scatter_reduce_(0, pixel, key, "amin", include_self=True)
