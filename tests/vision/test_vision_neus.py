@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from glasshouse.vision.mesh.cameras import orbit
+from glasshouse.vision.mesh.marching import marching_tetrahedra
 from glasshouse.vision.mesh.neus import (
     eikonal,
     enter_and_leave,
@@ -14,6 +15,8 @@ from glasshouse.vision.mesh.neus import (
     render_volume,
     spatial_gradient,
 )
+from glasshouse.vision.mesh.shading import shaded_pictures
+from glasshouse.vision.mesh.tets import tetrahedral_grid
 
 
 def test_weights_equal_the_paper_s_product():
@@ -47,6 +50,24 @@ def test_opacity_of_a_ball_equals_its_silhouette():
     for view in range(2):
         assert drawn.coverage[view].mean().item() == pytest.approx(math.pi * radius**2 / 4, rel=0.01)
     assert drawn.image[:, 32, 32].tolist() == pytest.approx([pytest.approx([0.5] * 3, abs=1e-3)] * 2)
+
+
+def test_a_lit_volume_looks_like_the_lit_mesh():
+    """The lamp is at the camera, so the centre of a ball is fully lit and its brightness falls with the cosine."""
+
+    def ball(points):
+        return points.norm(dim=-1) - 0.6, torch.ones_like(points)
+
+    cameras = orbit(20.0, 10.0, 4.0, 30.0)
+    lit = render_volume(ball, cameras, 48, samples=128, sharpness=400.0, ambient=0.5).image
+    grid = tetrahedral_grid(40)
+    surface = marching_tetrahedra(grid, (grid.vertices.norm(dim=-1) - 0.6)[None])
+    white = torch.ones_like(surface.vertices)
+    picture, coverage = shaded_pictures(surface, white, cameras, 48, background=0.0)
+    within = coverage[0] > 0.999
+    difference = (lit[0, ..., 0] - picture[0, 0])[within].abs()
+    assert difference.mean() < 0.01
+    assert lit[0, 24, 24, 0].item() == pytest.approx(1, abs=0.01)
 
 
 def test_several_shapes_are_seen_by_their_own_cameras_and_jitter_is_seeded():

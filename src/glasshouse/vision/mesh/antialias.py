@@ -89,7 +89,8 @@ def _pairs(
         column, row = (cell, line) if axis == 0 else (line, cell)
         first = (picture[owner] * view.height + row) * view.width + column
         second = first + (1 if axis == 0 else view.width)
-        near = torch.lerp(*view.clip[ends[owner], 3].reciprocal().unbind(1), share).reciprocal().float()
+        inverse = view.clip[ends[owner], 3].reciprocal()
+        near = torch.lerp(inverse[:, 0], inverse[:, 1], share).reciprocal().float()
         # An edge behind both pixels is hidden; the outline of what the nearer pixel shows lies before the farther one.
         visible = (near < torch.maximum(depth[first], depth[second])).nonzero().flatten()
         key = (near[visible].view(torch.int32).long() << 32) | visible

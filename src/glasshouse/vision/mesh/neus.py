@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from glasshouse.vision.mesh.cameras import Cameras
+from glasshouse.vision.mesh.shading import shade
 
 # Points of m shapes -> their signed distances and their colours (or other features).
 Field = Callable[[Float[Tensor, "m p 3"]], tuple[Float[Tensor, "m p"], Float[Tensor, "m p c"]]]
@@ -52,12 +53,14 @@ def render_volume(
     sharpness: float | Tensor = 60.0,
     extent: float = 1.0,
     background: float = 0.0,
+    ambient: float | None = None,
     generator: torch.Generator | None = None,
 ) -> VolumeRendering:
     """Pictures of `shapes` fields inside the cube [-extent, extent]^3; each is seen by n / shapes of the n cameras.
 
     `samples` sections a ray between its entry into and its exit from the cube, shifted by one draw of `generator` for
-    each ray (not at all without one). Raises `ValueError` when the cameras cannot be shared out evenly.
+    each ray (not at all without one). With `ambient`, colours are lit by a lamp at the camera (`shading`), whose cosine
+    is how fast the distance falls along the ray. Raises `ValueError` when cameras cannot be shared out evenly.
     """
     if not len(cameras) or len(cameras) % shapes:
         raise ValueError(f"{len(cameras)} cameras for {shapes} shapes: give each shape as many, at least one")
@@ -73,11 +76,14 @@ def render_volume(
     points = origins[:, None] + directions[:, None] * depth[..., None]
     points = points.reshape(shapes, -1, 3)
     sdf, colour = field(points)
-    weights = neus_weights(sdf.reshape(-1, samples + 1), sharpness)
-    weights = weights * (far > near)[:, None]
+    along = sdf.reshape(-1, samples + 1)
+    weights = neus_weights(along, sharpness) * (far > near)[:, None]
     colour = colour.reshape(*weights.shape[:1], samples + 1, -1)
-    colour = ((colour[:, 1:] + colour[:, :-1]) / 2 * weights[..., None]).sum(1)
     coverage = weights.sum(1, keepdim=True)
+    if ambient is not None:
+        fall = (along[:, :-1] - along[:, 1:]) / (depth[:, 1:] - depth[:, :-1]).clamp(min=1e-6)
+        weights = weights * shade(fall.clamp(0, 1), ambient)
+    colour = ((colour[:, 1:] + colour[:, :-1]) / 2 * weights[..., None]).sum(1)
     image = colour + (1 - coverage) * background
     shape = (len(cameras), size, size, -1)
     return VolumeRendering(image.reshape(shape), coverage.reshape(shape), points, sdf)
