@@ -14,9 +14,11 @@ from glasshouse.data.tokens.tokenizer import save_tokenizer
 from glasshouse.evaluation.generated import GeneratedTask
 from glasshouse.evaluation.likelihood import encode_requests, log_likelihoods
 from glasshouse.evaluation.models import ModelError, open_folder, scored_model
-from glasshouse.evaluation.rank_classification import compare, rank_classification
+from glasshouse.evaluation.rank_classification import RankedTask
+from glasshouse.evaluation.running import run
+from glasshouse.evaluation.scoreboard import compare, scored
+from glasshouse.evaluation.scorers import LocalScorer
 from glasshouse.nn.huggingface import save_huggingface
-from glasshouse.store.progress import Silent
 
 
 def ours(path, seed):
@@ -79,16 +81,16 @@ def test_what_is_no_model_is_refused(folders, tmp_path):
 
 
 def test_two_models_are_compared_by_question(folders):
-    tasks = rank_classification(GeneratedTask("brackets", 30))
-    one, two = (tasks.measure(open_folder(folders[name]), Silent().bar) for name in ("one", "two"))
-    found = compare(one, two)["brackets"]
-    assert found.difference == pytest.approx(one["values"]["tasks/brackets/acc"] - two["values"]["tasks/brackets/acc"])
+    def answered(model, seed=0):
+        task = RankedTask(GeneratedTask("brackets", 30, seed))
+        return scored(task, run(task, LocalScorer(open_folder(folders[model]))))
+
+    one, two = answered("one"), answered("two")
+    found = compare(one, two)["acc"]
+    assert found.difference == pytest.approx(one.scores["acc"].value - two.scores["acc"].value)
     assert found.difference == pytest.approx((found.only_first - found.only_second) / 30)
-    other = rank_classification(GeneratedTask("brackets", 30, seed=1)).measure(
-        open_folder(folders["one"]), Silent().bar
-    )
-    with pytest.raises(ValueError, match="did not answer the same questions of brackets"):
-        compare(one, other)
+    with pytest.raises(ValueError, match=r"did not answer the same items \(30 and 30\)"):
+        compare(one, answered("one", seed=1))
 
 
 def test_the_command_measures_a_folder_and_compares(folders, tmp_path):
@@ -101,16 +103,16 @@ def test_the_command_measures_a_folder_and_compares(folders, tmp_path):
     assert set(written["models"]) == {one, two}
     bits, tasks = written["models"][one]
     assert f"{bits['values']['bits_per_byte/model/macro']:.3f}" in done.output
-    assert tasks["values"]["tasks/arithmetic/questions"] == 20
+    assert tasks["values"]["tasks/arithmetic/items"] == 20
     assert set(written["compared"]) == {"colours", "arithmetic", "brackets"}
     assert "exact p" in done.output
-    chance = next(line for line in done.output.splitlines() if line.strip().startswith("chance"))
-    assert chance.split()[1:] == ["0.100", "0.250", "0.250"]
+    colours = next(line for line in done.output.splitlines() if line.split()[:2] == ["colours", "acc"])
+    assert "chance 0.100, majority" in colours
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "nothing to measure"), (["--tasks", "riddles"], "generated tasks are colours, arithmetic, brackets")],
+    [([], "nothing to measure"), (["--tasks", "riddles"], "there is no task riddles: give a file of questions")],
 )
 def test_the_command_says_what_is_wrong(folders, arguments, message):
     done = CliRunner().invoke(cli, ["evaluate", str(folders["one"]), *arguments])

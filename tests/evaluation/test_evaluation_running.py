@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from glasshouse.evaluation.few_shot import FewShotError, draw_by_class, draw_examples
-from glasshouse.evaluation.records import Record, mean_of
+from glasshouse.evaluation.records import MetricError, Record, mean_of
 from glasshouse.evaluation.requests import Generate
 from glasshouse.evaluation.running import run
 from glasshouse.evaluation.scorers import LocalScorer, answers
@@ -48,7 +48,7 @@ def test_a_request_may_depend_on_the_last_answer(model):
 def test_a_mean_is_of_the_records_that_have_the_score():
     records = [Record("1", "", 0, 0, {"acc": 1}), Record("2", "", 0, 0, {"acc": 0}), Record("3", "", 0, 0, {})]
     assert mean_of("acc")(records) == 0.5
-    with pytest.raises(ValueError, match="none of 3 records has the score 'f1'"):
+    with pytest.raises(MetricError, match="none of 3 records has the score 'f1'"):
         mean_of("f1")(records)
 
 

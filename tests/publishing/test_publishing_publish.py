@@ -105,12 +105,13 @@ def test_of_a_task_only_the_metrics_are_results(model):
         "acc/low": 0.4,
         "acc/high": 0.6,
         "len_norm": 0.55,
-        "score": 0.5,
-        "chance": 0.25,
+        "acc/normalised": 0.3,
+        "acc/baseline/chance": 0.25,
+        "items": 20,
         "bad": math.nan,
     }
     task = {
-        "measure": "RankClassification",
+        "measure": "Scoreboard",
         "values": {f"tasks/arc_easy/{name}": value for name, value in values.items()},
     }
     others = [

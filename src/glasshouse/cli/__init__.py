@@ -53,6 +53,7 @@ for command in (
     *(artifacts.gc, artifacts.pin, artifacts.unpin, artifacts.report, carbon.carbon),
     *(
         evaluating.evaluate,
+        evaluating.compare,
         models.generate,
         models.chat,
         publish.publish,

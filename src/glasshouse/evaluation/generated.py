@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
+from glasshouse.evaluation.questions import Judged, Question
 from glasshouse.evaluation.requests import LogLikelihood
-from glasshouse.evaluation.tasks import Metric, Question
 from glasshouse.store.configuration import named_seed
 
 Kind = Literal["colours", "arithmetic", "brackets"]
@@ -47,7 +47,7 @@ class GeneratedTask:
         return self.kind
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> Judged:
         """Choices are about equally long, so likelihood itself."""
         return "acc"
 

@@ -70,7 +70,8 @@ class Paired(NamedTuple):
     Attributes:
         difference: accuracy of the first minus that of the second, with a bootstrap interval over questions.
         only_first, only_second: questions that one of them gets right and the other wrong.
-        p: two-sided exact McNemar test: a difference at least as large among these questions if either were as good.
+        p: of a difference at least as large, in either direction, if both were as good: by the exact McNemar test, or
+            as `test` says.
     """
 
     difference: float
@@ -79,6 +80,7 @@ class Paired(NamedTuple):
     only_first: int
     only_second: int
     p: float
+    test: str = "McNemar"
 
 
 def paired(first: npt.ArrayLike, second: npt.ArrayLike, seed: int = 0) -> Paired:

@@ -110,6 +110,29 @@ def open_folder(folder: str | Path, device: str = "cpu") -> ScoredModel:
     return scored_model(module, tokenizer, end_of_sequence=(*begin, *ends, None)[0], ends=ends or None)
 
 
+def open_cached(name: str, device: str = "cpu") -> ScoredModel:
+    """A model of the Hugging Face Hub by name, out of the local cache; it is never fetched.
+
+    Raises:
+        ModelError: it is not in the cache.
+        ImportError: `huggingface_hub` is not installed.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise ImportError(
+            "models are found by name in the cache of huggingface_hub: pip install 'glasshouse[huggingface]'"
+        ) from None
+    try:
+        return open_folder(snapshot_download(name, local_files_only=True), device)
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"{name} is not in the local Hugging Face cache ({type(error).__name__}), and nothing is downloaded: fetch "
+            f"it yourself with `hf download {name}`, or give a folder"
+        ) from None
+
+
 def _ends(home: Path, stated: dict[str, Any], tokenizer: Any) -> list[int]:
     """The end tokens that a folder states: for generation, of the model, and of the tokenizer (a chat's may differ)."""
     found: list[Any] = []

@@ -17,132 +17,139 @@ belongs to the choice that the question makes *less* likely, and the worse answe
 right one. Its `f1` is of one label, here it is the mean over all. Its tokens are those of context and choice
 encoded apart (see `likelihood` for the border). Ties go to the first choice, as there.
 
-Beside every accuracy stand its exact 95 % interval, `chance` (the mean over questions of 1 / choices) and `prior`: what
-the same model gets right without reading the question, from log p(c | domain prompt). `bpb_prior` is that of bpb.
+Its baselines are `chance` (a guess: 1 / choices), `majority` (the choice that is right most often, by its place) and
+`prior`: what the same model answers without reading the question, by log p(c | domain prompt).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from glasshouse.evaluation.intervals import Floats, Interval, Paired, binomial_interval, bootstrap, paired
-from glasshouse.evaluation.likelihood import encode_requests, log_likelihoods
-from glasshouse.evaluation.requests import LogLikelihood
-from glasshouse.evaluation.tasks import Question, TaskSource
-from glasshouse.store.panels import Bars, Panel, Table
-from glasshouse.store.progress import Bar
+from glasshouse.evaluation.few_shot import draw_examples
+from glasshouse.evaluation.questions import Judged, Question, QuestionSource
+from glasshouse.evaluation.records import Metric, MetricError, Record, mean_of
+from glasshouse.evaluation.requests import Answer, Likelihood, LogLikelihood, Request
+from glasshouse.evaluation.running import Rounds
+from glasshouse.evaluation.scoreboard import Scoreboard, scoreboard
+from glasshouse.store.configuration import fingerprint
 
-if TYPE_CHECKING:
-    from glasshouse.language.measures import CausalModel
+RANKINGS = ("acc", "len_norm", "per_token", "per_byte", "pmi_dc")
 
-RANKINGS = ("acc", "len_norm", "per_token", "per_byte", "pmi_dc", "prior")
-PREFIX = "tasks"
+
+def ranked_by(given: Sequence[Likelihood], prior: Sequence[Likelihood], texts: Sequence[str]) -> dict[str, list[float]]:
+    """What the choices of a question are compared by, for every ranking.
+
+    Args:
+        given, prior: the choices after the question, and after the domain prompt.
+        texts: the choices without their leading space.
+    """
+    nats = [answer.nats for answer in given]
+    return {
+        "acc": nats,
+        "len_norm": [value / max(1, len(text)) for value, text in zip(nats, texts, strict=True)],
+        "per_token": [answer.nats / answer.tokens for answer in given],
+        "per_byte": [value / max(1, len(text.encode())) for value, text in zip(nats, texts, strict=True)],
+        "pmi_dc": [one.nats - other.nats for one, other in zip(given, prior, strict=True)],
+        "prior": [answer.nats for answer in prior],
+    }
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
-    """Log-likelihoods of the choices of questions, one entry per choice, the choices of a question side by side.
+class RankedTask:
+    """Questions as a task: a request per choice, with and without the question."""
 
-    Attributes:
-        first: number of the first choice of every question, and the number of all choices at the end.
-        labels: the right choice of every question.
-        given: log p(c | context), in nats.
-        prior: log p(c | domain prompt), in nats.
-        characters, tokens, size: lengths of the choices, leading space left out (of `tokens`, not); `size` in bytes.
-        cut: questions whose context lost tokens on its left.
-    """
-
-    first: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    given: Floats
-    prior: Floats
-    characters: Floats
-    tokens: Floats
-    size: Floats
-    cut: int = 0
-
-    def ranked_by(self, ranking: str) -> Floats:
-        """What choices are compared by. `ranking` is one of `RANKINGS`."""
-        match ranking:
-            case "acc":
-                return self.given
-            case "len_norm":
-                return self.given / self.characters
-            case "per_token":
-                return self.given / self.tokens
-            case "per_byte":
-                return self.given / self.size
-            case "pmi_dc":
-                return self.given - self.prior
-            case "prior":
-                return self.prior
-        raise ValueError(f"choices are ranked by one of {', '.join(RANKINGS)}; got {ranking!r}")
-
-    def answers(self, ranking: str) -> npt.NDArray[np.int64]:
-        """The choice taken for every question."""
-        return np.array([int(np.argmax(part)) for part in np.split(self.ranked_by(ranking), self.first[1:-1])])
-
-    def correct(self, ranking: str) -> npt.NDArray[np.bool_]:
-        """Which questions are answered right."""
-        return np.equal(self.answers(ranking), self.labels)
+    source: QuestionSource
 
     @property
-    def gold(self) -> npt.NDArray[np.int64]:
-        """The number of the right choice of every question among all choices."""
-        return self.first[:-1] + self.labels
+    def name(self) -> str:
+        """Of the source."""
+        return self.source.name
 
     @property
-    def chance(self) -> float:
-        """Accuracy of a guess."""
-        return float(np.mean(1 / np.diff(self.first)))
+    def shots(self) -> int:
+        """Examples before every question."""
+        return self.source.shots if isinstance(self.source, WithExamples) else 0
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Of the questions with their choices and labels."""
+        return {"data": fingerprint([dataclasses.asdict(question) for question in self.source.questions])}
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """What the task is judged by first, then the other rankings, `f1`, `bpb` and `ce_loss`."""
+        every = {ranking: mean_of(ranking) for ranking in RANKINGS}
+        every |= {"f1": Metric(_f1), "bpb": mean_of("bpb", best=0), "ce_loss": mean_of("ce_loss", best=0)}
+        return {self.source.metric: every[self.source.metric]} | every
+
+    def rounds(self) -> Rounds:
+        """One round."""
+        questions = self.source.questions
+        asked: dict[Request, None] = {}
+        for question in questions:
+            asked.update((request, None) for request in (*question.requests, *_apart(question)))
+        found: dict[Request, Answer] = dict(zip(asked, (yield list(asked)), strict=True))
+        return [self._record(question, found) for question in questions]
+
+    def _record(self, question: Question, found: Mapping[Request, Answer]) -> Record:
+        given, prior = _likelihoods(question.requests, found), _likelihoods(_apart(question), found)
+        texts = [request.continuation.removeprefix(" ") for request in question.requests]
+        by = ranked_by(given, prior, texts)
+        answers = {ranking: int(np.argmax(values)) for ranking, values in by.items()}
+        label, judged = question.label, "acc" if self.source.metric == "f1" else self.source.metric
+        size, gold = max(1, len(texts[label].encode())), given[label].nats
+        scores = {ranking: float(answers[ranking] == label) for ranking in RANKINGS} | {
+            "bpb": -gold / (math.log(2) * size),
+            "ce_loss": -gold / max(1, len(texts[label])),
+        }
+        extras = {
+            "answers": answers,
+            "log_likelihoods": [round(answer.nats, 5) for answer in given],
+            "bpb_prior": -prior[label].nats / (math.log(2) * size),
+        }
+        asked = tuple((request, found[request]) for request in question.requests)
+        prompt = question.requests[0].context
+        return Record(question.id, prompt, label, answers[judged], scores, extras, asked=asked)
+
+    def baselines(self, records: Sequence[Record]) -> Mapping[str, Sequence[Record]]:
+        """`chance`, `majority` and `prior`."""
+        most = Counter(record.target for record in records).most_common(1)[0][0]
+        chance = [
+            record.but(response=None, scores=dict.fromkeys(RANKINGS, 1 / len(record.asked)), extras={})
+            for record in records
+        ]
+        prior = [
+            _answered(record, record.extras["answers"]["prior"], bpb=record.extras["bpb_prior"]) for record in records
+        ]
+        return {"chance": chance, "majority": [_answered(record, most) for record in records], "prior": prior}
 
 
-def score_questions(
-    model: CausalModel,
-    questions: Sequence[Question],
-    *,
-    batch_tokens: int = 4096,
-    advance: Callable[[int], object] = lambda _: None,
-) -> Scored:
-    """Log-likelihoods of every choice with and without its question.
+def _answered(record: Record, answer: int, **scores: float) -> Record:
+    right = dict.fromkeys(RANKINGS, float(answer == record.target))
+    return record.but(response=answer, scores=right | scores, extras={"answers": {"acc": answer}})
 
-    Args:
-        advance: told the number of choices scored, of twice as many as there are.
 
-    Raises:
-        ScoringError: naming what cannot be scored.
-    """
-    asked = [request for question in questions for request in question.requests]
-    apart = [LogLikelihood(q.domain_prompt, request.continuation) for q in questions for request in q.requests]
-    every = list(dict.fromkeys([*asked, *apart]))
-    encoded = dict(
-        zip(
-            every,
-            encode_requests(model.tokenizer, every, end_of_sequence=model.end_of_sequence, context=model.context),
-            strict=True,
-        )
-    )
-    found = log_likelihoods(
-        model.transformer, list(encoded.values()), context=model.context, batch_tokens=batch_tokens, advance=advance
-    )
-    nats = dict(zip(every, found.log_likelihood, strict=True))
-    texts = [request.continuation.removeprefix(" ") for request in asked]
-    return Scored(
-        first=np.cumsum([0, *(len(question.requests) for question in questions)]),
-        labels=np.array([question.label for question in questions]),
-        given=np.array([nats[request] for request in asked]),
-        prior=np.array([nats[request] for request in apart]),
-        characters=np.array([max(1, len(text)) for text in texts], np.float64),
-        tokens=np.array([len(encoded[request].continuation) for request in asked], np.float64),
-        size=np.array([max(1, len(text.encode())) for text in texts], np.float64),
-        cut=sum(any(encoded[request].cut for request in question.requests) for question in questions),
-    )
+def _apart(question: Question) -> list[LogLikelihood]:
+    """The choices after the domain prompt."""
+    return [LogLikelihood(question.domain_prompt, request.continuation) for request in question.requests]
+
+
+def _likelihoods(requests: Sequence[LogLikelihood], found: Mapping[Request, Answer]) -> list[Likelihood]:
+    return [answer for request in requests if isinstance(answer := found[request], Likelihood)]
+
+
+def _f1(records: Sequence[Record]) -> float:
+    if any("answers" not in record.extras for record in records):
+        raise MetricError("F1 needs an answer to every question")
+    answers = np.array([record.extras["answers"]["acc"] for record in records])
+    return macro_f1(np.array([record.target for record in records]), answers)
 
 
 def macro_f1(labels: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]) -> float:
@@ -153,137 +160,46 @@ def macro_f1(labels: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]) -> f
     return float(np.mean([2 * hit / count for hit, count in zip(hits, counts, strict=True)]))
 
 
-def summarise(scored: Scored, metric: str, seed: int = 0) -> dict[str, float]:
-    """The measured values of a task; an interval is `<value>/low` and `<value>/high`. `score` is that of `metric`."""
-    count = len(scored.labels)
-    values: dict[str, float] = {}
-    for ranking in RANKINGS:
-        right = int(scored.correct(ranking).sum())
-        values |= _with_interval(ranking, right / count, binomial_interval(right, count))
-    answers, gold = scored.answers("acc"), scored.gold
-    f1 = bootstrap(lambda chosen: macro_f1(scored.labels[chosen], answers[chosen]), count, seed)
-    values |= _with_interval("f1", macro_f1(scored.labels, answers), f1)
-    for name, nats in (("bpb", scored.given), ("bpb_prior", scored.prior)):
-        bits = -nats[gold] / (math.log(2) * scored.size[gold])
-        spread = bootstrap(lambda chosen, bits=bits: float(bits[chosen].mean()), count, seed)  # type: ignore[misc]
-        values |= _with_interval(name, float(bits.mean()), spread)
-    values["ce_loss"] = float((-scored.given[gold] / scored.characters[gold]).mean())
-    values |= {"chance": scored.chance, "questions": float(count), "cut_contexts": float(scored.cut)}
-    return values | {f"score{part}": values[f"{metric}{part}"] for part in ("", "/low", "/high")}
-
-
-def _with_interval(name: str, value: float, interval: Interval) -> dict[str, float]:
-    return {name: value, f"{name}/low": interval.low, f"{name}/high": interval.high}
-
-
 @dataclasses.dataclass(frozen=True)
-class RankClassification:
-    """The measure: tasks answered by likelihood.
+class WithExamples:
+    """Questions with solved ones of the same source before them, each followed by an empty line.
 
-    Attributes:
-        tasks: `Task`, `TaskFile` or generated tasks, each of another name.
-        seed: of the bootstrap intervals.
+    Every question has examples of its own, drawn by seed and name; it is never among them itself.
     """
 
-    tasks: tuple[TaskSource, ...]
+    source: QuestionSource
+    shots: int
     seed: int = 0
 
-    def measure(self, model: CausalModel, bar: Callable[[str, float | None], Bar]) -> dict[str, Any]:
-        """Values `tasks/<task>/<metric>`, and `tasks/macro`, the mean of the tasks' scores with `tasks/macro/chance`.
+    @property
+    def name(self) -> str:
+        """Of the source."""
+        return self.source.name
 
-        The record holds what every question was answered with, so that two models can be compared by question.
-        """
-        values: dict[str, float] = {}
-        records: dict[str, Any] = {}
-        with bar("answering questions", 2 * sum(len(q.requests) for t in self.tasks for q in t.questions)) as shown:
-            for task in self.tasks:
-                scored = score_questions(model, task.questions, advance=shown.advance)
-                found = summarise(scored, task.metric, self.seed)
-                values |= {f"{PREFIX}/{task.name}/{name}": value for name, value in found.items()}
-                records[task.name] = _record(task, scored)
-        for part, key in (("score", "macro"), ("chance", "macro/chance")):
-            each = [values[f"{PREFIX}/{task.name}/{part}"] for task in self.tasks]
-            values[f"{PREFIX}/{key}"] = float(np.mean(each))
-        return {"values": values, "tasks": records, "curves": [_curve(task) for task in self.tasks]}
+    @property
+    def metric(self) -> Judged:
+        """Of the source."""
+        return self.source.metric
 
-    @staticmethod
-    def panels(outcome: Mapping[str, Any]) -> list[Panel]:
-        """A table of scores beside chance and intervals, and bars."""
-        values = outcome["values"]
-        rows: list[list[str | float | int | None]] = []
-        bars: dict[str, dict[str, float]] = {}
-        intervals: dict[str, dict[str, tuple[float, float]]] = {}
-        for name, record in outcome["tasks"].items():
-            of = {key: values[f"{PREFIX}/{name}/{key}"] for key in _SHOWN}
-            cut = int(of.pop("cut_contexts"))
-            low, high = of.pop("score/low"), of.pop("score/high")
-            rows.append(
-                [name, record["metric"], int(of.pop("questions")), of.pop("score"), low, high, *of.values(), cut]
-            )
-            bars[name] = {"score": values[f"{PREFIX}/{name}/score"], "without the question": of["prior"]}
-            intervals[name] = {"score": (low, high)}
-        columns = ["task", "judged by", "questions", "score", "95 % from", "to", *(_HEADS.get(k, k) for k in of), "cut"]
-        note = (
-            "The choice of the highest likelihood is the answer. Chance is a guess; `prior` is what the model answers "
-            "without reading the question. Intervals are exact for accuracies, bootstrap for f1. `cut` counts "
-            "questions whose context was too long and lost its beginning."
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions with their examples. Raises `FewShotError` where there are too few."""
+        pool = self.source.questions
+        return tuple(self._with(question, pool) for question in pool)
+
+    def _with(self, question: Question, pool: Sequence[Question]) -> Question:
+        drawn = draw_examples(
+            pool, self.shots, self.seed, self.name, question.id, allowed=lambda one: one.id != question.id
         )
-        chance = {name: values[f"{PREFIX}/{name}/chance"] for name in outcome["tasks"]}
-        shown = Bars("Rank classification, with chance as a line", "", bars, intervals=intervals, levels=chance)
-        return [Table("Rank classification", columns, rows, note=note), shown]
+        golds = [one.requests[one.label] for one in drawn]
+        before = "".join(f"{gold.context}{gold.continuation}\n\n" for gold in golds)
+        requests = tuple(LogLikelihood(before + one.context, one.continuation) for one in question.requests)
+        return dataclasses.replace(question, requests=requests)
 
 
-_SHOWN = (
-    "questions", "score", "score/low", "score/high", "chance", "prior", "acc", "len_norm", "per_token", "per_byte",
-    "pmi_dc", "f1", "bpb", "bpb_prior", "ce_loss", "cut_contexts",
-)  # fmt: skip
-_HEADS = {"bpb": "gold bits/byte", "bpb_prior": "the same without the question", "ce_loss": "gold nats/character"}
-
-
-def _record(task: TaskSource, scored: Scored) -> dict[str, Any]:
-    return {
-        "metric": task.metric,
-        "ids": [question.id for question in task.questions],
-        "labels": scored.labels.tolist(),
-        "answers": {ranking: scored.answers(ranking).tolist() for ranking in RANKINGS},
-        "log_likelihoods": [part.tolist() for part in np.split(scored.given.round(5), scored.first[1:-1])],
-    }
-
-
-def _curve(task: TaskSource) -> dict[str, Any]:
-    """How the score of a task is drawn over updates."""
-    name = f"{PREFIX}/{task.name}"
-    return {
-        "title": f"{task.name} ({task.metric})",
-        "y": "share of questions",
-        "series": {"score": f"{name}/score", "without the question": f"{name}/prior"},
-        "bands": {"score": [f"{name}/score/low", f"{name}/score/high"]},
-        "levels": {"chance": f"{name}/chance"},
-    }
-
-
-def compare(first: Mapping[str, Any], second: Mapping[str, Any], seed: int = 0) -> dict[str, Paired]:
-    """Two models' records of the same tasks, question by question, by what each task is judged by (f1: by `acc`).
-
-    Raises `ValueError` naming a task whose questions are not the same.
-    """
-    found = {}
-    for name, record in first["tasks"].items():
-        other = second["tasks"].get(name)
-        if other is None or (record["ids"], record["labels"]) != (other["ids"], other["labels"]):
-            raise ValueError(f"the two models did not answer the same questions of {name}")
-        ranking = "acc" if record["metric"] == "f1" else record["metric"]
-        right = [np.equal(one["answers"][ranking], one["labels"]) for one in (record, other)]
-        found[name] = paired(right[0], right[1], seed)
-    return found
-
-
-def rank_classification(*tasks: TaskSource, seed: int = 0) -> RankClassification:
+def rank_classification(*sources: QuestionSource, seed: int = 0) -> Scoreboard:
     """Measure how many questions of each task a model answers right.
 
     Raises `ValueError` when there is no task, or two have the same name.
     """
-    names = [task.name for task in tasks]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"rank classification needs tasks of different names, got {', '.join(names) or 'none'}")
-    return RankClassification(tasks, seed)
+    return scoreboard(*map(RankedTask, sources), seed=seed)

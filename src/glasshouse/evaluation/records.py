@@ -8,9 +8,6 @@ from typing import Any
 
 from glasshouse.evaluation.requests import Answer, Generate, Request
 
-Metric = Callable[[Sequence["Record"]], float]
-"""A number of records; corpus measures (BLEU, CoNLL F1) read `response` and `target`, or what they need in `extras`."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -45,19 +42,38 @@ class Record:
         return dataclasses.replace(self, **changes)
 
 
-def mean_of(score: str) -> Metric:
-    """The mean of a score over records; items without it are left out.
+class MetricError(ValueError):
+    """A metric is not defined for these records."""
 
-    The metric raises `ValueError` naming the score when no record has it.
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number of records: corpus measures (BLEU, CoNLL F1) read `response` and `target`, or `extras`.
+
+    Attributes:
+        of: the function; it raises `MetricError` where it is not defined.
+        best: its value for right answers; less than that of a trivial method where lower is better. `None`: not known.
+        score: of a mean over records (`mean_of`), the score.
     """
+
+    of: Callable[[Sequence[Record]], float]
+    best: float | None = 1.0
+    score: str | None = None
+
+    def __call__(self, records: Sequence[Record]) -> float:
+        return self.of(records)
+
+
+def mean_of(score: str, best: float | None = 1.0) -> Metric:
+    """The mean of a score over the records that have it; `MetricError` naming it when none has."""
 
     def mean(records: Sequence[Record]) -> float:
         found = [record.scores[score] for record in records if score in record.scores]
         if not found:
-            raise ValueError(f"none of {len(records)} records has the score {score!r}")
+            raise MetricError(f"none of {len(records)} records has the score {score!r}")
         return sum(found) / len(found)
 
-    return mean
+    return Metric(mean, best, score)
 
 
 def prompt_of(request: Request) -> str:

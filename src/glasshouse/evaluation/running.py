@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol
 
+from glasshouse.evaluation.journal import Journal
 from glasshouse.evaluation.records import Metric, Record
 from glasshouse.evaluation.requests import Answer, Request
 from glasshouse.evaluation.scorers import Scorer
@@ -50,22 +51,36 @@ class Task(Protocol):
         ...
 
 
-def run(task: Task, scorer: Scorer, advance: Callable[[int], object] = lambda _: None) -> list[Record]:
-    """The records of a task. `advance` is told how many requests were answered, for a progress bar.
+def run(
+    task: Task,
+    scorer: Scorer,
+    advance: Callable[[int], object] = lambda _: None,
+    journal: Journal | None = None,
+) -> list[Record]:
+    """The records of a task.
+
+    Args:
+        advance: told how many requests were answered, for a progress bar.
+        journal: where answers are kept as they come, and found when the run is repeated.
 
     Raises:
         ScoringError: naming what cannot be answered.
     """
-    rounds = task.rounds()
-    found: Sequence[Answer] | None = None
+    rounds, number = task.rounds(), 0
+    found: list[Answer] = []
     while True:
         try:
-            requests = next(rounds) if found is None else rounds.send(found)
+            requests = rounds.send(found) if number else next(rounds)
         except StopIteration as finished:
             records: Sequence[Record] = finished.value
             return list(records)
-        known: dict[int, Answer] = {}
-        for batch in scorer.batches(requests):
-            known |= batch
+        known = {} if journal is None else journal.known(number)
+        advance(len(known))
+        for batch in scorer.batches(requests, set(known)):
+            if journal is None:
+                known.update(batch)
+            else:
+                journal.keep(number, batch)
             advance(len(batch))
-        found = [known[number] for number in range(len(requests))]
+        found = [known[place] for place in range(len(requests))]
+        number += 1

@@ -14,8 +14,8 @@ from glasshouse.evaluation.comparison import Comparison
 from glasshouse.evaluation.curation import CuratedCorpus
 from glasshouse.evaluation.grammar import KnownEntropy
 from glasshouse.evaluation.perplexity import Perplexity
-from glasshouse.evaluation.rank_classification import RankClassification
 from glasshouse.evaluation.samples import Generations
+from glasshouse.evaluation.scoreboard import Scoreboard
 from glasshouse.language.measures import InTheLoop, Measure, measured_curves
 from glasshouse.language.model import LanguageModel
 from glasshouse.store.artifact import Artifact
@@ -27,7 +27,7 @@ PANELS: dict[str, Callable[[Mapping[str, Any]], list[Panel]]] = {
     kind.__name__: kind.panels
     for kind in (
         CarbonTable, Comparison, CuratedCorpus, FormatAccuracy, Generations, KnownEntropy, KullbackLeibler, Perplexity,
-        PreferenceAccuracy, RankClassification, Recall,
+        PreferenceAccuracy, Recall, Scoreboard,
     )
 }  # fmt: skip
 

