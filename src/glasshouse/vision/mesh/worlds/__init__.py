@@ -1,0 +1,1 @@
+"""Worlds whose shapes and pictures are known exactly."""
