@@ -2,7 +2,8 @@
 
 A small convolutional network reads the caption off a picture, every word at its place on its own:
 
-    p(caption | picture) ~ prod_l p_l(word_l | picture),    p(j | picture, set) = softmax_j of log p(caption_j | picture)
+    p(caption | picture) ~ prod_l p_l(word_l | picture)
+    p(j | picture, set)  = softmax_j log p(caption_j | picture)
 
 For the blocks world this is a classifier of four attributes, since the other words never change; for captions of a
 user's own world nothing else is needed. It plays the part of CLIP in the R-probability (`metrics`): trained on true
@@ -79,7 +80,8 @@ class Judge(nn.Module):
         if rgb.shape[-2:] != (size, size):
             rgb = functional.interpolate(rgb, (size, size), mode="bilinear", antialias=True, align_corners=False)
         features = self.layers((2 * rgb - 1).contiguous(memory_format=torch.channels_last))
-        return self.words(features).unflatten(1, (self.config.text.length, -1)).log_softmax(-1)
+        logits: Tensor = self.words(features)
+        return logits.reshape(len(rgb), self.config.text.length, -1).log_softmax(-1)
 
     @torch.no_grad()
     def probabilities(

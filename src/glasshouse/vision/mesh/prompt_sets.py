@@ -4,8 +4,8 @@
 |---|---|---|---|
 | blocks64 | 8 tops on 8 bottoms of the blocks world | 56 / the diagonal | Pig64's split |
 | blocks576 | all of the blocks world | 72 (12.5 %) / 504 | Animal2400's share |
-| pig64 | a pig, 8 activities x 8 themes | 56 / the diagonal | AToM (arXiv 2402.00867); labels read off its result grid |
-| animal2400 | 10 animals x 8 activities x 6 themes x 5 hats | 300 (12.5 %) / 2100 | AToM and ATT3D (arXiv 2306.07349); |
+| pig64 | a pig, 8 activities x 8 themes | 56 / the diagonal | AToM (arXiv 2402.00867), labels of its grid |
+| animal2400 | 10 animals x 8 activities x 6 themes x 5 hats | 300 (12.5 %) / 2100 | AToM, ATT3D (arXiv 2306.07349) |
 | df27, df415 | the gallery of DreamFusion (arXiv 2209.14988) | all / none | threestudio's prompt library |
 
 The papers print no wording for pig64 and animal2400; ours follows the labels, and the lists of themes and hats of

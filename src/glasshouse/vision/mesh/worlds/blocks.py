@@ -1,11 +1,8 @@
 """The blocks world: "a red cone on a blue box". Six colours, four shapes, 576 prompts; shapes and pictures are exact.
 
 Every prompt names a block on top and one below it, each with a colour. The object stands upright around the y axis with
-the two touching at the origin, and lies within 0.8 of it. Pictures are lit by a headlight:
-
-    pixel = colour (AMBIENT + (1 - AMBIENT) max(cosine between the normal and the way to the camera, 0))
-
-on a white background. A picture is kept as three maps, the light on the top, the light on the bottom and the share of
+the two touching at the origin, and lies within 0.85 of it. Pictures are lit by a lamp at the camera (`shading`) on a
+white background. A picture is kept as three maps, the light on the top, the light on the bottom and the share of
 the background, from which it can be coloured in any way.
 """
 
@@ -24,11 +21,10 @@ from torch.nn import functional
 from glasshouse.vision.diffusion.text import PromptError
 from glasshouse.vision.mesh.cameras import CameraRules, Cameras
 from glasshouse.vision.mesh.prompt_sets import BLOCK_COLOURS, BLOCK_SHAPES, blocks
+from glasshouse.vision.mesh.shading import BACKGROUND, shade
 from glasshouse.vision.mesh.worlds.shapes import HALF, SHAPES
 from glasshouse.vision.mesh.worlds.tracing import facing, trace
 
-BACKGROUND = 1.0
-AMBIENT = 0.5
 CAMERAS = CameraRules(
     elevation=(5.0, 45.0), distance=(3.0, 3.0), field_of_view=(40.0, 40.0), position_jitter=0, centre_jitter=0,
     up_jitter=0,
@@ -92,7 +88,7 @@ def parts(points: Float[Tensor, "... 3"], shapes: tuple[str, str], scale: float 
     return torch.stack([scale * top(points / scale - lift), scale * bottom(points / scale + lift)], -1)
 
 
-def distance(points: Float[Tensor, "... 3"], prompt: str, scale: float = 1.0) -> Float[Tensor, "..."]:
+def distance(points: Float[Tensor, "... 3"], prompt: str, scale: float = 1.0) -> Float[Tensor, ...]:
     """Signed distance to the object of a prompt (inside of it a bound where the blocks touch)."""
     return parts(points, Blocks.of(prompt).shapes, scale).amin(-1)
 
@@ -117,8 +113,7 @@ def light(
     maps = torch.zeros(len(origins), 3)
     maps[~met, 2] = 1
     which, cosine = facing(scene, points[met], directions[met])
-    shade = AMBIENT + (1 - AMBIENT) * cosine.clamp(min=0)
-    maps[torch.nonzero(met)[:, 0], which] = shade
+    maps[torch.nonzero(met)[:, 0], which] = shade(cosine)
     whole = maps.reshape(len(cameras), size * samples, size * samples, 3).permute(0, 3, 1, 2)
     return functional.avg_pool2d(whole, samples)
 
@@ -150,6 +145,6 @@ def render(
 
 
 __all__ = [
-    "AMBIENT", "BACKGROUND", "CAMERAS", "RGB", "SCALES", "Blocks", "all_prompts", "colour", "coloured", "distance", "light",
+    "CAMERAS", "RGB", "SCALES", "Blocks", "all_prompts", "colour", "coloured", "distance", "light",
     "parts", "render",
 ]  # fmt: skip

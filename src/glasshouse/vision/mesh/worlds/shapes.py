@@ -6,6 +6,8 @@ All shapes stand upright around the y axis between -HALF and HALF. The ball and 
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,40 +24,41 @@ CONE = 0.38
 """Radius of the cone's base."""
 
 
-def ball(points: Float[Tensor, "... 3"]) -> Float[Tensor, "..."]:
+def ball(points: Float[Tensor, "... 3"]) -> Float[Tensor, ...]:
     """A ball that touches both ends."""
-    return points.norm(dim=-1) - HALF
+    distance: Tensor = points.norm(dim=-1) - HALF
+    return distance
 
 
-def box(points: Float[Tensor, "... 3"]) -> Float[Tensor, "..."]:
+def box(points: Float[Tensor, "... 3"]) -> Float[Tensor, ...]:
     """A box with a square base."""
     beyond = points.abs() - points.new_tensor([BOX, HALF, BOX])
-    return beyond.clamp(min=0).norm(dim=-1) + beyond.amax(-1).clamp(max=0)
+    outside: Tensor = beyond.clamp(min=0).norm(dim=-1)
+    return outside + beyond.amax(-1).clamp(max=0)
 
 
-def cone(points: Float[Tensor, "... 3"]) -> Float[Tensor, "..."]:
+def cone(points: Float[Tensor, "... 3"]) -> Float[Tensor, ...]:
     """A cone whose tip is at the top."""
     return turned(points, [(0.0, -HALF), (CONE, -HALF), (0.0, HALF)])
 
 
-def can(points: Float[Tensor, "... 3"]) -> Float[Tensor, "..."]:
+def can(points: Float[Tensor, "... 3"]) -> Float[Tensor, ...]:
     """An upright cylinder."""
     return turned(points, [(0.0, -HALF), (CAN, -HALF), (CAN, HALF), (0.0, HALF)])
 
 
-def turned(points: Float[Tensor, "... 3"], outline: Sequence[tuple[float, float]]) -> Float[Tensor, "..."]:
+def turned(points: Float[Tensor, "... 3"], outline: Sequence[tuple[float, float]]) -> Float[Tensor, ...]:
     """The distance to a convex outline (radius, height), from the axis below to the axis above, turned around y."""
     place = torch.stack([points[..., [0, 2]].norm(dim=-1), points[..., 1]], -1)
-    nearest, outside = None, None
-    for start, end in zip(outline[:-1], outline[1:], strict=True):
+    nearest = torch.full_like(place[..., 0], math.inf)
+    outside = torch.zeros_like(nearest, dtype=torch.bool)
+    for start, end in itertools.pairwise(outline):
         a, along = place.new_tensor(start), place.new_tensor(end) - place.new_tensor(start)
         away = place - a
         share = ((away @ along) / (along @ along)).clamp(0, 1)
         distance = (away - share[..., None] * along).norm(dim=-1)
         beyond = along[0] * away[..., 1] - along[1] * away[..., 0] < 0
-        nearest = distance if nearest is None else torch.minimum(nearest, distance)
-        outside = beyond if outside is None else outside | beyond
-    assert nearest is not None and outside is not None  # noqa: S101 (an outline has two points or more)
+        nearest, outside = torch.minimum(nearest, distance), outside | beyond
     return torch.where(outside, nearest, -nearest)
 
 

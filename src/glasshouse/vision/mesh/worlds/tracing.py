@@ -1,4 +1,4 @@
-"""Pictures of signed distances by sphere tracing (Hart, "Sphere tracing", 1996): step by the distance until it is small.
+"""Pictures of signed distances by sphere tracing (Hart, 1996): step along a ray by the distance until it is small.
 
 Every part of a scene has a distance of its own, so a picture says which part a ray meets and how it faces the camera.
 """
