@@ -2,13 +2,14 @@
 
 `fragment_list` is plain PyTorch: every triangle's bounding box is spread into candidate pixels, edge functions keep
 those whose centre is inside, and one `scatter_reduce` over (depth, triangle) keys keeps the nearest. Any function of
-the same form may take its place.
+the same form may take its place: see `backend`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -56,10 +57,41 @@ def fragment_list(view: View) -> tuple[Int[Tensor, " pixels"], Float[Tensor, " p
         for part in _chunks(some, amounts[some].long()):
             box = tuple(bound[part].long() for bound in (left, columns, top, rows))
             _draw(view, x[:, part], y[:, part], part, box, best)
-        seen = best != NOTHING
-        triangle = torch.where(seen, best & 0xFFFFFFFF, -1)
-        depth = (best >> 32).to(torch.int32).view(torch.float32)
-        return triangle, torch.where(seen, depth, torch.inf)
+        return unpacked(best)
+
+
+def backend(name: Literal["torch", "warp", "nvdiffrast"]) -> Visibility:
+    """A way to find out what is visible, by name. Raises `ImportError` when its package is missing."""
+    if name == "torch":
+        return fragment_list
+    if name == "warp":
+        from glasshouse.vision.mesh.visibility_warp import warp_visibility
+
+        return warp_visibility
+    if name == "nvdiffrast":
+        from glasshouse.vision.mesh.visibility_nvdiffrast import nvdiffrast_visibility
+
+        return nvdiffrast_visibility
+    raise ValueError(f"visibility is found by torch, warp or nvdiffrast, not by {name!r}")
+
+
+def unpacked(best: Int[Tensor, " pixels"]) -> tuple[Int[Tensor, " pixels"], Float[Tensor, " pixels"]]:
+    """Triangles and depths from keys with a depth's bits above a triangle's."""
+    seen = best != NOTHING
+    depth = (best >> 32).to(torch.int32).view(torch.float32)
+    return torch.where(seen, best & 0xFFFFFFFF, -1), torch.where(seen, depth, torch.inf)
+
+
+def depth_of(view: View, triangle: Int[Tensor, " pixels"]) -> Float[Tensor, " pixels"]:
+    """Distance along the axis of what each pixel sees, from the numbers of triangles; infinity for none."""
+    pixel = (triangle >= 0).nonzero().flatten()
+    corners = view.triangles[triangle[pixel]]
+    x, y = view.screen[corners].float().unbind(-1)
+    x, y = x - (pixel % view.width + 0.5)[:, None], y - (pixel // view.width % view.height + 0.5)[:, None]
+    area = x.roll(-1, 1) * y.roll(-2, 1) - x.roll(-2, 1) * y.roll(-1, 1)
+    inverse = (area * view.clip[corners, 3].float().reciprocal()).sum(1) / area.sum(1)
+    depth = torch.full((len(triangle),), torch.inf, device=triangle.device)
+    return depth.index_put((pixel,), inverse.reciprocal())
 
 
 def _range(corners: Float[Tensor, "3 t"], limit: int) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
