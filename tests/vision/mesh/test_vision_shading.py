@@ -10,8 +10,10 @@ import torch
 from glasshouse.vision.mesh.batch import pack
 from glasshouse.vision.mesh.cameras import orbit
 from glasshouse.vision.mesh.marching import marching_tetrahedra
+from glasshouse.vision.mesh.neus import render_volume
 from glasshouse.vision.mesh.shading import AMBIENT, shade, shaded_pictures, vertex_normals
 from glasshouse.vision.mesh.tets import tetrahedral_grid
+from glasshouse.vision.mesh.two_stage import lit_field
 
 
 def ball(radius: float = 0.6):
@@ -58,3 +60,19 @@ def test_every_mesh_has_its_own_cameras_and_normals_can_be_given() -> None:
     flat, _ = shaded_pictures(both, colours, cameras, 33, background=0.0, normals=toward)
     assert float(flat[0, 0, 16, 16]) == pytest.approx(1.0, abs=1e-3)
     assert float(flat[1, 0, 16, 16]) == pytest.approx(AMBIENT + (1 - AMBIENT) * math.cos(math.pi / 2), abs=1e-3)
+
+
+def test_a_volume_is_lit_like_a_mesh() -> None:
+    class Ball:
+        def at(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return points.norm(dim=-1) - 0.6, torch.ones_like(points)
+
+    cameras = orbit(torch.tensor([0.0]), 0.0, 4.0, 40.0)
+    volume = render_volume(lit_field(Ball(), 192), cameras, 24, samples=192, sharpness=300.0, background=1.0)
+    meshes = ball()
+    mesh, coverage = shaded_pictures(meshes, torch.ones(len(meshes.vertices), 3), cameras, 24)
+    inner = coverage[0] > 0.99
+    inner = inner & inner.roll(1, 0) & inner.roll(-1, 0) & inner.roll(1, 1) & inner.roll(-1, 1)
+    error = (volume.image[0, ..., 0] - mesh[0, 0]).abs()[inner]
+    assert int(inner.sum()) > 30
+    assert float(error.mean()) < 0.01

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from glasshouse.vision.mesh.batch import MeshBatch
 from glasshouse.vision.mesh.decoder import Decoder, PointDecoder
 from glasshouse.vision.mesh.hypernet import HyperNet, HyperNetwork
 from glasshouse.vision.mesh.marching import marching_tetrahedra, with_surface
+from glasshouse.vision.mesh.mesh import Mesh
 from glasshouse.vision.mesh.tets import TetrahedralGrid
 from glasshouse.vision.mesh.triplane import FreeTriplane, Planes, TextToTriplane
 
@@ -71,6 +73,11 @@ class Surfaces:
 
     def __len__(self) -> int:
         return len(self.meshes)
+
+    def separate(self, about: Mapping[str, Any]) -> list[Mesh]:
+        """Every mesh by itself, with where it came from."""
+        pairs = zip(range(len(self)), self.meshes.split(self.colours), strict=True)
+        return [Mesh(*self.meshes[number], colours, dict(about)) for number, colours in pairs]
 
 
 class MeshGenerator(nn.Module):

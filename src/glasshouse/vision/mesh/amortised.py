@@ -1,0 +1,114 @@
+"""Training one generator on a set of prompts from beginning to end: critic, run, account, and what a judge says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glasshouse.store.configuration import ConfigurationError, named_seed
+from glasshouse.training.trainer import TrainingResult, train
+from glasshouse.vision.mesh.critic import Criticism, DirectLoss, ScoreDistillation
+from glasshouse.vision.mesh.generator import GeneratorConfig, MeshGenerator
+from glasshouse.vision.mesh.judge import Judge
+from glasshouse.vision.mesh.ledger import Account, account
+from glasshouse.vision.mesh.measuring import Looking, judged, scores, some
+from glasshouse.vision.mesh.objectives import MeshTraining, TextToMesh, prompt_rows
+from glasshouse.vision.mesh.prompt_sets import PromptSet
+from glasshouse.vision.mesh.sds import Distillation
+from glasshouse.vision.mesh.teacher import Teacher
+from glasshouse.vision.mesh.worlds.pictures import World
+
+
+@dataclasses.dataclass(frozen=True)
+class Studio:
+    """What generators are trained with and judged by.
+
+    Attributes:
+        teacher: encodes prompts, and criticises pictures with score distillation.
+        judge: None where nobody can judge, as with prompts that belong to no world.
+        world: for cameras, all prompts, and true pictures; None for a teacher of one's own.
+    """
+
+    teacher: Teacher
+    judge: Judge | None
+    world: World
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts as the generator reads them. Raises `PromptError` for what the teacher does not know."""
+        with torch.no_grad():
+            return self.teacher.tokens(prompts)
+
+    def criticism(self, prompts: Sequence[str], distillation: Distillation | None) -> Criticism:
+        """Score distillation, or with None the distance to true pictures."""
+        if distillation is not None:
+            return ScoreDistillation(self.teacher, prompts, distillation)
+        world = self.world
+        return DirectLoss(
+            prompts, lambda texts, cameras: world.render(tuple(texts), cameras, world.size)[0], type(world).__name__
+        )
+
+    def scores(self, name: str, generator: MeshGenerator, prompts: Sequence[str], looking: Looking) -> dict[str, float]:
+        """What the judge says of prompts' meshes; nothing without one, or without prompts."""
+        if self.judge is None or not prompts:
+            return {}
+        found = judged(generator, self.tokens(prompts), prompts, self.judge, self.world.prompts, looking)
+        return dict(scores(name, found))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A trained generator, what it cost, and what it is worth."""
+
+    generator: MeshGenerator
+    result: TrainingResult
+    account: Account
+    scores: Mapping[str, float]
+
+
+def train_generator(
+    studio: Studio,
+    prompts: PromptSet,
+    config: GeneratorConfig,
+    settings: MeshTraining,
+    distillation: Distillation | None,
+    looking: Looking,
+    directory: Path,
+    *,
+    name: str = "amortised",
+    **options: Any,
+) -> Outcome:
+    """Train a generator on the seen prompts of a set and judge it on both halves; `options` go to the trainer.
+
+    Raises `ConfigurationError` for free planes and several prompts, which have no text to tell them apart.
+    """
+    seen = prompts.seen
+    if config.kind == "free" and len(seen) > 1:
+        raise ConfigurationError(f"free planes hold one prompt, got {len(seen)}: choose kind='triplane' or 'hypernet'")
+    tokens = studio.tokens(seen)
+    seed = named_seed(settings.seed, "generator")
+    generator = MeshGenerator.seeded(config, tokens.shape[1], tokens.shape[2], seed).to(tokens.device)
+    watched = [seen[number] for number in some(seen, looking.watched, "watched")]
+    objective = TextToMesh(
+        generator,
+        tokens,
+        studio.criticism(seen, distillation),
+        settings,
+        cameras=studio.world.rules,
+        watch=lambda module: studio.scores("seen", module, watched, looking),
+    )
+    result = train(objective, prompt_rows(seen), settings.training(), directory, **options)
+    generator.eval()
+    on_gpu = tokens.device.type == "cuda"
+    watching = objective.watching_seconds
+    cost = account(name, len(seen), result, watching=watching, quality="seen/r_probability", on_gpu=on_gpu)
+    found: dict[str, float] = {}
+    for half, most in (("seen", looking.seen), ("unseen", looking.unseen)):
+        every = getattr(prompts, half)
+        chosen = [every[number] for number in some(every, most, half)]
+        found |= studio.scores(half, generator, chosen, looking)
+    return Outcome(generator, result, cost, found)
