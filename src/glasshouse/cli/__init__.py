@@ -17,6 +17,7 @@ from glasshouse.cli import (
     deduplication,
     describe,
     evaluating,
+    mesh,
     mixing,
     models,
     publish,
@@ -61,7 +62,7 @@ for command in (
         models.trace,
         reruns.retrain,
     ),
-    *(annotate.annotate, rewards.frontier),
+    *(annotate.annotate, rewards.frontier, mesh.mesh),
 ):
     cli.add_command(command)
 models.trace.add_command(searching.trace_text)

@@ -12,6 +12,7 @@ from glasshouse.store.configuration import ConfigurationError
 from glasshouse.training.checkpoint import ResumeRefusedError
 from glasshouse.training.guards import TrainingStoppedError
 from glasshouse.training.trainer import TrainingResult, train
+from glasshouse.vision.mesh.active import Choosing, PromptChoice
 from glasshouse.vision.mesh.cameras import CameraRules, Cameras
 from glasshouse.vision.mesh.critic import DirectLoss, ScoreDistillation
 from glasshouse.vision.mesh.decoder import Decoder
@@ -183,6 +184,31 @@ def test_measuring_is_recorded_and_taken_off_the_costs(tmp_path: Path) -> None:
     assert cost.images == 32
     dearer = account("run", 3, result, watching=result.cpu_seconds / 2, quality="r_probability")
     assert dearer.cpu_seconds == pytest.approx(cost.cpu_seconds / 2)
+
+
+def test_prompts_that_the_critic_would_change_most_come_more_often_and_unseen_ones_first() -> None:
+    choice = PromptChoice(6, Choosing(temperature=0.2, memory=0.5))
+    generator = torch.Generator().manual_seed(0)
+    choice.observe(torch.tensor([0, 1]), torch.tensor([3.0, 1.0]))
+    assert choice.means[:2].tolist() == pytest.approx([1.5, 0.5])
+    assert set(choice.draw(4, generator).tolist()) == {2, 3, 4, 5}
+    choice.observe(torch.tensor([2, 3, 4, 5]), torch.ones(4))
+    choice.observe(torch.tensor([0, 1]), torch.tensor([1.0, 1.0]))
+    assert choice.means[:2].tolist() == pytest.approx([1.25, 0.75])
+    drawn = torch.stack([choice.draw(1, generator) for _ in range(2000)]).flatten().bincount(minlength=6) / 2000
+    expected = (choice.means / 0.2).softmax(0)
+    assert float((drawn - expected).abs().max()) < 0.04
+    with pytest.raises(ValueError, match="7 different prompts was asked of 6"):
+        choice.draw(7, generator)
+
+
+def test_a_run_that_chooses_goes_on_as_it_would_have(tmp_path: Path, whole: TrainingResult) -> None:
+    settings = SETTINGS.but(choosing=Choosing())
+    through = trained(tmp_path / "through", settings)
+    trained(tmp_path / "half", settings, stop=lambda step: step == 5)
+    resumed = trained(tmp_path / "half", settings)
+    assert resumed.weights_hash == through.weights_hash
+    assert through.weights_hash != whole.weights_hash
 
 
 def test_another_length_than_the_stages_is_refused(tmp_path: Path) -> None:

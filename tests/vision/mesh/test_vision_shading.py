@@ -13,7 +13,6 @@ from glasshouse.vision.mesh.marching import marching_tetrahedra
 from glasshouse.vision.mesh.neus import render_volume
 from glasshouse.vision.mesh.shading import AMBIENT, shade, shaded_pictures, vertex_normals
 from glasshouse.vision.mesh.tets import tetrahedral_grid
-from glasshouse.vision.mesh.two_stage import lit_field
 
 
 def ball(radius: float = 0.6):
@@ -63,12 +62,11 @@ def test_every_mesh_has_its_own_cameras_and_normals_can_be_given() -> None:
 
 
 def test_a_volume_is_lit_like_a_mesh() -> None:
-    class Ball:
-        def at(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return points.norm(dim=-1) - 0.6, torch.ones_like(points)
+    def field(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return points.norm(dim=-1) - 0.6, torch.ones_like(points)
 
     cameras = orbit(torch.tensor([0.0]), 0.0, 4.0, 40.0)
-    volume = render_volume(lit_field(Ball(), 192), cameras, 24, samples=192, sharpness=300.0, background=1.0)
+    volume = render_volume(field, cameras, 24, samples=192, sharpness=300.0, background=1.0, ambient=AMBIENT)
     meshes = ball()
     mesh, coverage = shaded_pictures(meshes, torch.ones(len(meshes.vertices), 3), cameras, 24)
     inner = coverage[0] > 0.99

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from glasshouse.store.configuration import ConfigurationError, named_seed
 from glasshouse.training.trainer import TrainingResult, train
+from glasshouse.vision.mesh.cameras import CameraRules
 from glasshouse.vision.mesh.critic import Criticism, DirectLoss, ScoreDistillation
 from glasshouse.vision.mesh.generator import GeneratorConfig, MeshGenerator
 from glasshouse.vision.mesh.judge import Judge
@@ -31,12 +33,17 @@ class Studio:
     Attributes:
         teacher: encodes prompts, and criticises pictures with score distillation.
         judge: None where nobody can judge, as with prompts that belong to no world.
-        world: for cameras, all prompts, and true pictures; None for a teacher of one's own.
+        world: for cameras, all prompts, and true pictures; None for a teacher that was trained elsewhere.
     """
 
     teacher: Teacher
-    judge: Judge | None
-    world: World
+    judge: Judge | None = None
+    world: World | None = None
+
+    @property
+    def cameras(self) -> CameraRules:
+        """Where training cameras stand: where the world's pictures were taken from, or the usual rules."""
+        return CameraRules() if self.world is None else self.world.rules
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Prompts as the generator reads them. Raises `PromptError` for what the teacher does not know."""
@@ -47,14 +54,15 @@ class Studio:
         """Score distillation, or with None the distance to true pictures."""
         if distillation is not None:
             return ScoreDistillation(self.teacher, prompts, distillation)
-        world = self.world
+        if (world := self.world) is None:
+            raise ConfigurationError("without a world there are no true pictures to learn from: give a distillation")
         return DirectLoss(
             prompts, lambda texts, cameras: world.render(tuple(texts), cameras, world.size)[0], type(world).__name__
         )
 
     def scores(self, name: str, generator: MeshGenerator, prompts: Sequence[str], looking: Looking) -> dict[str, float]:
         """What the judge says of prompts' meshes; nothing without one, or without prompts."""
-        if self.judge is None or not prompts:
+        if self.judge is None or self.world is None or not prompts:
             return {}
         found = judged(generator, self.tokens(prompts), prompts, self.judge, self.world.prompts, looking)
         return dict(scores(name, found))
@@ -80,33 +88,35 @@ def train_generator(
     directory: Path,
     *,
     name: str = "amortised",
+    start: MeshGenerator | None = None,
     **options: Any,
 ) -> Outcome:
     """Train a generator on the seen prompts of a set and judge it on both halves; `options` go to the trainer.
 
-    Raises `ConfigurationError` for free planes and several prompts, which have no text to tell them apart.
+    It begins from drawn weights, or as a copy of `start`, of whatever shape that has. Raises `ConfigurationError` for free planes and several prompts, which have no text to tell them apart.
     """
     seen = prompts.seen
     if config.kind == "free" and len(seen) > 1:
         raise ConfigurationError(f"free planes hold one prompt, got {len(seen)}: choose kind='triplane' or 'hypernet'")
     tokens = studio.tokens(seen)
     seed = named_seed(settings.seed, "generator")
-    generator = MeshGenerator.seeded(config, tokens.shape[1], tokens.shape[2], seed).to(tokens.device)
+    generator = MeshGenerator.seeded(config, tokens.shape[1], tokens.shape[2], seed) if start is None else deepcopy(start)
+    generator.to(tokens.device)
     watched = [seen[number] for number in some(seen, looking.watched, "watched")]
     objective = TextToMesh(
         generator,
         tokens,
         studio.criticism(seen, distillation),
         settings,
-        cameras=studio.world.rules,
+        cameras=studio.cameras,
         watch=lambda module: studio.scores("seen", module, watched, looking),
     )
+    found = studio.scores("untrained", generator.eval(), watched, looking)
     result = train(objective, prompt_rows(seen), settings.training(), directory, **options)
     generator.eval()
     on_gpu = tokens.device.type == "cuda"
     watching = objective.watching_seconds
     cost = account(name, len(seen), result, watching=watching, quality="seen/r_probability", on_gpu=on_gpu)
-    found: dict[str, float] = {}
     for half, most in (("seen", looking.seen), ("unseen", looking.unseen)):
         every = getattr(prompts, half)
         chosen = [every[number] for number in some(every, most, half)]

@@ -1,6 +1,6 @@
 """What tells a generator how its pictures should change: a teacher by score distillation, or true pictures.
 
-    criticism(pictures, numbers, cameras, step) -> Loss
+    criticism(pictures, numbers, cameras, step) -> Criticised
 
 `numbers` say which prompt each picture is of. Texts are encoded once, for every view word that the teacher needs; a
 teacher that is conditioned on the camera needs none.
@@ -8,6 +8,7 @@ teacher that is conditioned on the camera needs none.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,13 +17,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glasshouse.training.objective import Loss, Step
+from glasshouse.training.objective import Step
 from glasshouse.vision.diffusion.guidance import guided
 from glasshouse.vision.mesh.cameras import Cameras
 from glasshouse.vision.mesh.perp_neg import perp_neg, steering
 from glasshouse.vision.mesh.prompts import VIEWS, view_words
 from glasshouse.vision.mesh.sds import Distillation, Noise, distil, draw_times
 from glasshouse.vision.mesh.teacher import Teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Criticised:
+    """A loss, numbers to watch, and how far each picture is asked to move."""
+
+    loss: Float[Tensor, ""]
+    metrics: Mapping[str, Tensor]
+    moved: Float[Tensor, " n"]
 
 
 class Criticism(Protocol):
@@ -38,7 +48,7 @@ class Criticism(Protocol):
 
     def __call__(
         self, pictures: Float[Tensor, "n 3 h w"], numbers: Int[Tensor, " n"], cameras: Cameras, step: Step
-    ) -> Loss: ...
+    ) -> Criticised: ...
 
 
 class ScoreDistillation:
@@ -67,13 +77,13 @@ class ScoreDistillation:
 
     def __call__(
         self, pictures: Float[Tensor, "n 3 h w"], numbers: Int[Tensor, " n"], cameras: Cameras, step: Step
-    ) -> Loss:
+    ) -> Criticised:
         x = self.teacher.prepare(pictures)
         alphas_cumprod = self.teacher.alphas_cumprod
         t = draw_times(self.settings, len(alphas_cumprod), step.progress, len(x), step.generator)
         e = torch.randn(x.shape, generator=step.generator, device=x.device).to(x)
         distilled = distil(x, self.noise(numbers, cameras), alphas_cumprod, self.settings, t, e)
-        return Loss(distilled.loss, {"noise_error": distilled.error})
+        return Criticised(distilled.loss, {"noise_error": distilled.error}, distilled.moved)
 
     def noise(self, numbers: Int[Tensor, " n"], cameras: Cameras) -> Noise:
         """The guided noise for these prompts and cameras; all texts of a picture go through the teacher at once."""
@@ -137,10 +147,11 @@ class DirectLoss:
 
     def __call__(
         self, pictures: Float[Tensor, "n 3 h w"], numbers: Int[Tensor, " n"], cameras: Cameras, step: Step
-    ) -> Loss:
+    ) -> Criticised:
         with torch.no_grad():
             true = self.truth([self.prompts[number] for number in numbers.tolist()], cameras).to(pictures)
         if true.shape[-2:] != pictures.shape[-2:]:
             true = functional.interpolate(true, pictures.shape[-2:], mode="area")
-        error = functional.mse_loss(pictures, true)
-        return Loss(100 * error, {"picture_error": error.detach()})
+        each = (pictures - true).square().mean((1, 2, 3))
+        error = each.mean()
+        return Criticised(100 * error, {"picture_error": error.detach()}, each.detach())

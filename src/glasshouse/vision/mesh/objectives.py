@@ -5,7 +5,8 @@ stage 2: a mesh) and hands the pictures to a critic: score distillation, or the 
 prompt it is per-prompt optimisation; with no updates in stage 1 it is one-stage training.
 
 Which prompts come at an update is the trainer's order of data, and cameras, noise levels and noise come from the
-update's generator, so both are functions of seed and update alone.
+update's generator, so both are functions of seed and update alone. With `choosing`, prompts are drawn by what the critic
+said of them before (`glasshouse.vision.mesh.active`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from glasshouse.store.configuration import Config, ConfigurationError
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import TensorRows
 from glasshouse.training.objective import Loss, Step
+from glasshouse.vision.mesh.active import Choosing, PromptChoice
 from glasshouse.vision.mesh.cameras import CameraRules
 from glasshouse.vision.mesh.critic import Criticism
 from glasshouse.vision.mesh.generator import MeshGenerator
@@ -39,12 +41,14 @@ class MeshTraining(Config):
     Attributes:
         stages: both stages and the views of a prompt.
         prompts: prompts of an update.
+        choosing: which prompts come next is chosen by what the critic said of them; None: all equally often.
         learning_rate: of AdamW, after a warm-up, until its decay in the last `decay` of the run.
         measure_every: updates between two measurements; 0 for none.
     """
 
     stages: Stages = Stages()
     prompts: int = Field(4, ge=1)
+    choosing: Choosing | None = None
     learning_rate: float = Field(3e-3, gt=0)
     warmup: int = Field(20, ge=0)
     decay: float = Field(0.3, gt=0, le=1)
@@ -122,12 +126,15 @@ class TextToMesh:
         self.generator, self.tokens, self.criticism, self.settings = generator, tokens, criticism, settings
         self.cameras, self.background, self.watch = cameras, background, watch
         self.learns: Mapping[str, nn.Module] = {"generator": generator}
-        self.carries: Mapping[str, nn.Module] = {}
+        self.choice = None if settings.choosing is None else PromptChoice(len(tokens), settings.choosing)
+        self.carries: Mapping[str, nn.Module] = {} if self.choice is None else {"choice": self.choice.to(tokens.device)}
+        self._observed: tuple[Tensor, Tensor] | None = None
         self.frozen = criticism.frozen
         self.configuration: dict[str, Any] = {
             "stages": settings.stages,
             "cameras": cameras,
             "background": background,
+            "choosing": settings.choosing,
             "criticism": criticism.configuration,
         }
         self.grid = tetrahedral_grid(settings.stages.mesh.resolution).to(tokens.device)
@@ -146,11 +153,19 @@ class TextToMesh:
                 f"the stages have {self.settings.stages.updates} updates and the run {step.total}: "
                 "train with MeshTraining.training()"
             )
+        if self.choice is not None:
+            numbers = self.choice.draw(len(numbers), step.generator)
         cameras = draw_views(len(numbers), views, step.generator, self.cameras)
         rendered = self.rendered(numbers, cameras, step)
         said = self.criticism(rendered.pictures, numbers.repeat_interleave(views), cameras, step)
+        self._observed = numbers, said.moved.unflatten(0, (-1, views)).mean(1)
         penalties = {name: value.detach() for name, value in rendered.penalties.items()}
-        return Loss(said.value + sum(rendered.penalties.values()), {**said.metrics, **penalties})
+        return Loss(said.loss + sum(rendered.penalties.values()), {**said.metrics, **penalties})
+
+    def after_step(self, step: Step) -> None:
+        """What was seen goes into the choice of the next prompts."""
+        if self.choice is not None and self._observed is not None:
+            self.choice.observe(*self._observed)
 
     def rendered(self, numbers: Tensor, cameras: Any, step: Step) -> Rendered:
         """Pictures of prompts, in the way of the update's stage."""

@@ -72,10 +72,17 @@ Noise = Callable[[Tensor, Int[Tensor, " n"]], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Distilled:
-    """`loss` has the gradient of score distillation; `error` is the mean of (e' - e)^2, to be watched."""
+    """What comes of it.
+
+    Attributes:
+        loss: its gradient is that of score distillation.
+        error: mean of (e' - e)^2, to be watched.
+        moved: root mean square of every picture's gradient.
+    """
 
     loss: Float[Tensor, ""]
     error: Float[Tensor, ""]
+    moved: Float[Tensor, " n"]
 
 
 def levels(
@@ -114,7 +121,8 @@ def distil(
             predicted = (x_t - alpha * picture) / sigma
         gradient = weight(settings.weighting, alpha, sigma) * (predicted - e)
         target = x - gradient
-    return Distilled(0.5 * (x - target).square().sum() / len(x), (predicted - e).square().mean())
+        moved = gradient.square().mean((1, 2, 3)).sqrt()
+    return Distilled(0.5 * (x - target).square().sum() / len(x), (predicted - e).square().mean(), moved)
 
 
 def towards_picture(

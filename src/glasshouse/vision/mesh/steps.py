@@ -100,8 +100,8 @@ class TrainedTextToMesh(Artifact):
 def train_text_to_mesh(
     run: Run,
     teacher: HoldsTeacher,
-    judge: HoldsJudge,
-    world: HoldsWorld,
+    judge: HoldsJudge | None,
+    world: HoldsWorld | None,
     prompts: PromptSet,
     generator: GeneratorConfig,
     training: MeshTraining,
@@ -109,7 +109,9 @@ def train_text_to_mesh(
     looking: Looking,
 ) -> TrainedTextToMesh:
     """Train one generator on the seen prompts of a set; with no `distillation` it learns from true pictures."""
-    studio = Studio(teacher.load(), judge.load(), world.load())
+    studio = Studio(
+        teacher.load(), None if judge is None else judge.load(), None if world is None else world.load()
+    )
     with run.bar(f"training a {generator.kind} generator", training.stages.updates) as bar:
         outcome = train_generator(
             studio, prompts, generator, training, distillation, looking, run.scratch / "run", progress=bar
@@ -170,13 +172,15 @@ def train_single_prompts(
     distillation: Distillation | None,
     looking: Looking,
     training: MeshTraining = ALONE,
+    start: TrainedTextToMesh | None = None,
 ) -> SinglePrompts:
-    """Optimise every prompt alone, as one would without a generator of many."""
+    """Optimise every prompt alone: from nothing, or from what a trained generator makes of it (`start`)."""
     studio = Studio(teacher.load(), judge.load(), world.load())
     with run.bar("optimising single prompts", len(prompts)) as bar:
         outcomes = train_one_by_one(
-            studio, prompts, generator, training, distillation, looking, run.scratch, advance=lambda: bar.advance(1)
-        )
+            studio, prompts, generator, training, distillation, looking, run.scratch,
+            start=None if start is None else start.load().generator, advance=lambda: bar.advance(1),
+        )  # fmt: skip
     values = {name: sum(o.scores[name] for o in outcomes) / len(outcomes) for name in outcomes[0].scores}
     (run.output / RESULT).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     Ledger([], [outcome.account for outcome in outcomes]).write(Artifact(run.output).record / ACCOUNTS)

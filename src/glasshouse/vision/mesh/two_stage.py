@@ -27,9 +27,8 @@ from torch.nn import functional
 from glasshouse.store.configuration import Config
 from glasshouse.vision.mesh.cameras import CameraRules, Cameras, sample_cameras
 from glasshouse.vision.mesh.generator import Shapes, Surfaces
-from glasshouse.vision.mesh import neus
 from glasshouse.vision.mesh.neus import eikonal, render_volume, spatial_gradient
-from glasshouse.vision.mesh.shading import shade, shaded_pictures
+from glasshouse.vision.mesh.shading import AMBIENT, shaded_pictures
 from glasshouse.vision.mesh.tets import TetrahedralGrid
 
 
@@ -132,8 +131,8 @@ def volume_pictures(
 ) -> Rendered:
     """Stage 1's pictures of shapes, each seen by as many cameras."""
     seen = render_volume(
-        lit_field(shapes, stage.samples), cameras, stage.rays, shapes=len(shapes), samples=stage.samples, sharpness=sharpness,
-        background=background, generator=generator,
+        shapes.at, cameras, stage.rays, shapes=len(shapes), samples=stage.samples, sharpness=sharpness,
+        background=background, ambient=AMBIENT, generator=generator,
     )  # fmt: skip
     penalties = {}
     if stage.eikonal:
@@ -142,23 +141,6 @@ def volume_pictures(
         gradient = spatial_gradient(lambda points: shapes.heads(points, "sdf")[0], seen.points[:, chosen])
         penalties["eikonal"] = stage.eikonal * eikonal(gradient)
     return Rendered(seen.image.permute(0, 3, 1, 2), penalties)
-
-
-def lit_field(shapes: Shapes, samples: int) -> neus.Field:
-    """Shapes as a field for volume rendering, lit by the lamp at the camera (`glasshouse.vision.mesh.shading`).
-
-    The cosine at a sample is how fast the signed distance falls from it to its neighbours on the ray.
-    """
-
-    def field(points: Float[Tensor, "shapes points 3"]) -> tuple[Tensor, Tensor]:
-        sdf, colour = shapes.at(points)
-        along, places = (part.unflatten(1, (-1, samples + 1)) for part in (sdf, points))
-        length = (places[:, :, 1:] - places[:, :, :-1]).norm(dim=-1).clamp(min=1e-6)
-        fall = (along[..., :-1] - along[..., 1:]) / length
-        cosine = torch.cat([fall[..., :1], (fall[..., 1:] + fall[..., :-1]) / 2, fall[..., -1:]], dim=-1)
-        return sdf, colour * shade(cosine.clamp(0, 1)).flatten(1).unsqueeze(-1)
-
-    return field
 
 
 def mesh_pictures(

@@ -1,4 +1,4 @@
-"""What the recipe `text_to_mesh` claims. Thresholds were set before the run, from prototypes of every part."""
+"""What the recipe `text_to_mesh` claims, from measured values. Thresholds were set before the run, by prototypes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unseen_prompts_work(measures: Measures) -> Verdict:
 
 @claim("Before training its meshes tell the judge nothing: R-probability below 0.01.", "house (AToM)")
 def nothing_comes_from_nothing(measures: Measures) -> Verdict:
-    return below(measures["untrained/seen/r_probability"], 0.01)
+    return below(worst(measures, "64 prompts", "untrained/r_probability"), 0.01)
 
 
 @claim(
