@@ -114,7 +114,9 @@ def test_the_command_writes_every_kind_of_file(folder: Path, tmp_path: Path) -> 
     assert found.exit_code == 0, found.output
     assert [path for path in out if path in found.output] == out
     assert all((tmp_path / name).stat().st_size > 500 for name in names)
-    extras = json.dumps(pygltflib.GLTF2().load(out[0]).__dict__, default=lambda item: getattr(item, "__dict__", str(item)))
+    extras = json.dumps(
+        pygltflib.GLTF2().load(out[0]).__dict__, default=lambda item: getattr(item, "__dict__", str(item))
+    )
     assert CONE in extras
     assert ORIGIN["teacher"] in extras
 

@@ -1,13 +1,13 @@
 """Choosing which prompts to train on next: those whose pictures the teacher would change most.
 
-For every prompt a running mean is kept of how far the teacher's gradient moves its pictures, relative to the mean of all
-prompts in the same update (which takes out the noise level's share). Prompts of an update are drawn with chances that
-grow with it,
+For every prompt a running mean is kept of how far the teacher's gradient moves its pictures, relative to the mean of
+all prompts in the same update (which takes out the noise level's share). Prompts of an update are drawn with chances
+that grow with it,
 
     p_i ~ exp(m_i / temperature),
 
-and prompts that were never looked at come first. The means are a buffer that is checkpointed with the run, and draws come
-from the update's generator, so a run that is resumed chooses as it would have.
+and prompts that were never looked at come first. The means are a buffer that is checkpointed with the run, and draws
+come from the update's generator, so a run that is resumed chooses as it would have.
 """
 
 from __future__ import annotations

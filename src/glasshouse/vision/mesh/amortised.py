@@ -1,4 +1,4 @@
-"""Training one generator on a set of prompts from beginning to end: critic, run, account, and what a judge says of it."""
+"""Training one generator on a set of prompts, from beginning to end: critic, run, account, the judge's opinion."""
 
 from __future__ import annotations
 
@@ -93,14 +93,17 @@ def train_generator(
 ) -> Outcome:
     """Train a generator on the seen prompts of a set and judge it on both halves; `options` go to the trainer.
 
-    It begins from drawn weights, or as a copy of `start`, of whatever shape that has. Raises `ConfigurationError` for free planes and several prompts, which have no text to tell them apart.
+    It begins from drawn weights, or as a copy of `start`, of whatever shape that has. Raises `ConfigurationError` for
+    free planes and several prompts, which have no text to tell them apart.
     """
     seen = prompts.seen
     if config.kind == "free" and len(seen) > 1:
         raise ConfigurationError(f"free planes hold one prompt, got {len(seen)}: choose kind='triplane' or 'hypernet'")
     tokens = studio.tokens(seen)
     seed = named_seed(settings.seed, "generator")
-    generator = MeshGenerator.seeded(config, tokens.shape[1], tokens.shape[2], seed) if start is None else deepcopy(start)
+    generator = (
+        MeshGenerator.seeded(config, tokens.shape[1], tokens.shape[2], seed) if start is None else deepcopy(start)
+    )
     generator.to(tokens.device)
     watched = [seen[number] for number in some(seen, looking.watched, "watched")]
     objective = TextToMesh(

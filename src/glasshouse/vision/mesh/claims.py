@@ -88,11 +88,15 @@ def over_hypernet(measures: Measures, run: str) -> float:
     f"{PAPER}, ablation",
 )
 def two_stages_are_better(measures: Measures) -> Verdict:
-    gain = mean(measures, "64 prompts", "seen/r_probability") - mean(measures, "64 prompts, one stage", "seen/r_probability")
+    gain = mean(measures, "64 prompts", "seen/r_probability") - mean(
+        measures, "64 prompts, one stage", "seen/r_probability"
+    )
     return above(gain, 0.02)
 
 
-@claim("A prompt becomes a GLB file in less than a second (CPU time on one core, 32 cells a side).", f"{PAPER}, abstract")
+@claim(
+    "A prompt becomes a GLB file in less than a second (CPU time on one core, 32 cells a side).", f"{PAPER}, abstract"
+)
 def a_mesh_takes_less_than_a_second(measures: Measures) -> Verdict:
     return below(measures["latency/prompt to GLB, CPU s"], 1.0, " s")
 

@@ -54,7 +54,8 @@ def pictures(
     grid = tetrahedral_grid(looking.resolution).to(tokens.device)
     around = torch.arange(looking.views, device=tokens.device) * (360 / looking.views)
     found = []
-    for part in tokens.split(together):
+    for start in range(0, len(tokens), together):
+        part = tokens[start : start + together]
         surfaces = generator.shapes(part).surfaces(grid)
         cameras = orbit(around.repeat(len(part)), looking.elevation, looking.distance, looking.field_of_view)
         found.append(shaded_pictures(surfaces.meshes, surfaces.colours, cameras, looking.size, background)[0])

@@ -5,8 +5,8 @@ stage 2: a mesh) and hands the pictures to a critic: score distillation, or the 
 prompt it is per-prompt optimisation; with no updates in stage 1 it is one-stage training.
 
 Which prompts come at an update is the trainer's order of data, and cameras, noise levels and noise come from the
-update's generator, so both are functions of seed and update alone. With `choosing`, prompts are drawn by what the critic
-said of them before (`glasshouse.vision.mesh.active`).
+update's generator, so both are functions of seed and update alone. With `choosing`, prompts are drawn by what the
+critic said of them before (`glasshouse.vision.mesh.active`).
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class TextToMesh:
         cameras = draw_views(len(numbers), views, step.generator, self.cameras)
         rendered = self.rendered(numbers, cameras, step)
         said = self.criticism(rendered.pictures, numbers.repeat_interleave(views), cameras, step)
-        self._observed = numbers, said.moved.unflatten(0, (-1, views)).mean(1)
+        self._observed = numbers, said.moved.reshape(-1, views).mean(1)
         penalties = {name: value.detach() for name, value in rendered.penalties.items()}
         return Loss(said.loss + sum(rendered.penalties.values()), {**said.metrics, **penalties})
 

@@ -1,7 +1,7 @@
 """Prompts optimised one by one: alone from the ellipsoid, or for a few updates from what a generator makes of them.
 
-The first is the baseline that amortisation replaces. The second refines an amortised start, as Latte3D (arXiv 2403.15385)
-does at test time.
+The first is the baseline that amortisation replaces. The second refines an amortised start, as Latte3D (arXiv
+2403.15385) does at test time.
 """
 
 from __future__ import annotations

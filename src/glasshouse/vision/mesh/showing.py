@@ -14,7 +14,8 @@ from glasshouse.vision.mesh.measuring import Looking
 from glasshouse.vision.mesh.prompt_sets import PromptSet
 from glasshouse.vision.mesh.shading import shaded_pictures
 from glasshouse.vision.mesh.text_to_mesh import TextToMeshModel
-from glasshouse.vision.pictures import grid_png
+from glasshouse.vision.mesh.texture import png_bytes
+from glasshouse.vision.mesh.turntable import contact_sheet
 
 SIZE, RESOLUTION, AZIMUTH = 96, 32, 30.0
 FRAME = torch.tensor([0.1, 0.1, 0.1])
@@ -22,9 +23,7 @@ FRAME = torch.tensor([0.1, 0.1, 0.1])
 
 def shown(surfaces: Surfaces, looking: Looking, azimuth: float = AZIMUTH, size: int = SIZE) -> Float[Tensor, "n 3 h w"]:
     """One picture of every mesh."""
-    cameras = orbit(
-        torch.full((len(surfaces),), azimuth), looking.elevation, looking.distance, looking.field_of_view
-    )
+    cameras = orbit(torch.full((len(surfaces),), azimuth), looking.elevation, looking.distance, looking.field_of_view)
     return shaded_pictures(surfaces.meshes, surfaces.colours, cameras, size)[0].clamp(0, 1)
 
 
@@ -35,6 +34,12 @@ def framed(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         found[:, :, edge, :] = FRAME[:, None]
         found[:, :, :, edge] = FRAME[:, None]
     return found
+
+
+def grid_png(rows: Sequence[Float[Tensor, "n 3 h w"]]) -> bytes:
+    """Rows of pictures as a PNG file."""
+    pictures = (torch.cat(list(rows)).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu()
+    return png_bytes(contact_sheet(pictures, len(rows[0])))
 
 
 def album(model: TextToMeshModel, prompts: PromptSet, looking: Looking) -> dict[str, bytes]:

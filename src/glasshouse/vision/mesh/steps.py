@@ -22,7 +22,7 @@ from glasshouse.vision.mesh.objectives import MeshTraining
 from glasshouse.vision.mesh.per_prompt import ALONE, train_one_by_one
 from glasshouse.vision.mesh.prompt_sets import PromptSet
 from glasshouse.vision.mesh.sds import Distillation
-from glasshouse.vision.mesh.showing import album, shown
+from glasshouse.vision.mesh.showing import album
 from glasshouse.vision.mesh.teacher import Teacher
 from glasshouse.vision.mesh.text_to_mesh import TextToMeshModel
 from glasshouse.vision.mesh.worlds.pictures import World
@@ -109,9 +109,7 @@ def train_text_to_mesh(
     looking: Looking,
 ) -> TrainedTextToMesh:
     """Train one generator on the seen prompts of a set; with no `distillation` it learns from true pictures."""
-    studio = Studio(
-        teacher.load(), None if judge is None else judge.load(), None if world is None else world.load()
-    )
+    studio = Studio(teacher.load(), None if judge is None else judge.load(), None if world is None else world.load())
     with run.bar(f"training a {generator.kind} generator", training.stages.updates) as bar:
         outcome = train_generator(
             studio, prompts, generator, training, distillation, looking, run.scratch / "run", progress=bar
@@ -215,7 +213,9 @@ def settle(run: Run, amortised: Mapping[str, TrainedTextToMesh], single: SingleP
 
 
 def _named(account: Account, name: str) -> Account:
-    return Account(name, *(getattr(account, field) for field in ("prompts", "images", "cpu_seconds", "gpu_seconds", "reached")))
+    return Account(
+        name, *(getattr(account, field) for field in ("prompts", "images", "cpu_seconds", "gpu_seconds", "reached"))
+    )
 
 
 class Latency(Artifact):

@@ -91,7 +91,7 @@ class TextToMeshModel:
 
     @classmethod
     def load(cls, folder: Path | str, teacher: Teacher | None = None) -> TextToMeshModel:
-        """What `save` wrote; `teacher` is the one it was trained with, for texts that are read by an encoder from elsewhere.
+        """What `save` wrote; a model whose texts are read by an encoder from elsewhere needs the `teacher` it had.
 
         Raises `ConfigurationError` naming what is missing or does not fit, and weights that are not finite.
         """
@@ -106,8 +106,9 @@ class TextToMeshModel:
             encoder.eval().requires_grad_(False)
             return cls(generator, encoder.encode, origin, encoder)
         if teacher is None or teacher.fingerprint != origin["teacher"]:
+            given = "none was given" if teacher is None else f"{teacher.fingerprint[:16]} was given"
             raise ConfigurationError(
-                f"{home} reads texts with the encoder of the teacher {origin['teacher'][:16]}, which was "
-                f"{'not given' if teacher is None else f'not the one given ({teacher.fingerprint[:16]})'}: give its folder"
+                f"{home} reads texts with the encoder of the teacher {origin['teacher'][:16]}, and {given}: give "
+                "its folder"
             )
         return cls(generator, teacher.tokens, origin)
