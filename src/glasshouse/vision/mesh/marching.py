@@ -35,12 +35,12 @@ def marching_tetrahedra(
     Offsets are in scene units; keep them within half a `grid.cell`, for example by tanh. Raises `NoSurfaceError` for a
     shape without a change of sign (see `with_surface`), `ValueError` for wrong sizes and values that are not finite.
     """
-    _check(grid, sdf, offset)
+    check(grid, sdf, offset)
     sdf = close(grid, sdf) if closed else sdf
     inside = sdf < 0
-    _refuse_uniform(inside)
+    refuse_uniform(inside)
     points = grid.vertices.to(sdf) if offset is None else grid.vertices.to(sdf) + offset
-    shape, lower, direction, numbers = _crossed_edges(grid, inside)
+    shape, lower, direction, numbers = crossed_edges(grid, inside)
     vertices = _crossings(points, sdf, shape, lower, lower + grid.corners[direction])
     faces, face_shape = _triangles(grid, inside, numbers)
     amount = len(sdf)
@@ -68,7 +68,7 @@ def sign_regularizer(grid: TetrahedralGrid, sdf: Float[Tensor, "m v"]) -> Float[
 
     Munkberg et al. (arXiv 2111.12503), equation 2. It removes specks and floating sheets.
     """
-    shape, lower, direction, _ = _crossed_edges(grid, sdf < 0)
+    shape, lower, direction, _ = crossed_edges(grid, sdf < 0)
     a, b = sdf[shape, lower], sdf[shape, lower + grid.corners[direction]]
     loss = functional.binary_cross_entropy_with_logits(a, (b > 0).to(a), reduction="none")
     loss = loss + functional.binary_cross_entropy_with_logits(b, (a > 0).to(b), reduction="none")
@@ -76,7 +76,7 @@ def sign_regularizer(grid: TetrahedralGrid, sdf: Float[Tensor, "m v"]) -> Float[
     return total / torch.bincount(shape, minlength=len(sdf)).clamp(min=1)
 
 
-def _check(grid: TetrahedralGrid, sdf: Tensor, offset: Tensor | None) -> None:
+def check(grid: TetrahedralGrid, sdf: Tensor, offset: Tensor | None) -> None:
     if sdf.ndim != 2 or sdf.shape[1] != len(grid.vertices):
         raise ValueError(
             f"the grid of resolution {grid.resolution} takes distances of shape (shapes, {len(grid.vertices)}), "
@@ -92,7 +92,7 @@ def _check(grid: TetrahedralGrid, sdf: Tensor, offset: Tensor | None) -> None:
             )
 
 
-def _refuse_uniform(inside: Bool[Tensor, "m v"]) -> None:
+def refuse_uniform(inside: Bool[Tensor, "m v"]) -> None:
     full, some = inside.all(1), inside.any(1)
     bad = full | ~some
     if bool(bad.any()):
@@ -104,7 +104,7 @@ def _refuse_uniform(inside: Bool[Tensor, "m v"]) -> None:
         )
 
 
-def _crossed_edges(
+def crossed_edges(
     grid: TetrahedralGrid, inside: Bool[Tensor, "m v"]
 ) -> tuple[Int[Tensor, " e"], Int[Tensor, " e"], Int[Tensor, " e"], Int[Tensor, "m v 8"]]:
     """Shape, lower vertex and direction of every edge with two signs, and a table back from those to its number."""
