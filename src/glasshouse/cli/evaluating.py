@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glasshouse.cli.models import open_model
 from glasshouse.cli.options import READS, reporting
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--task", "--tasks", "tasks", multiple=True, metavar="PATH|NAME",
     help="A file of questions, a folder in the layout of OLMo's oe_eval_tasks, generated ones by name (colours, "
-    "arithmetic, brackets) or `generated` for all of these. May be given again.",
+    "arithmetic, brackets) or `generated` for all of these, lm_eval:NAME or lm_eval:FILE.yaml. May be given again.",
 )  # fmt: skip
 @click.option(
     "--perplexity", "held_out", multiple=True, metavar="PATH",
@@ -132,19 +131,15 @@ def outcomes(
 
 
 def open_any(location: str, name: str, device: str, key_variable: str | None, chat: bool) -> Any:
-    """A model folder that was named outright, one of the Hugging Face cache, a served one, or a model of the store."""
-    from glasshouse.evaluation.models import open_cached, open_folder
-
-    if Path(name).is_dir():
-        return open_folder(name, device)
-    if name.startswith("hf:"):
-        return open_cached(name.removeprefix("hf:"), device)
+    """A model in memory, or a served one."""
     if name.startswith(("http://", "https://")):
         from glasshouse.evaluation.endpoints import EndpointScorer
 
         url, _, served = name.partition("#")
         return EndpointScorer(url, served, key_variable=key_variable, form="chat" if chat else "completions")
-    return open_model(location, name).load(device)
+    from glasshouse.evaluation.models import open_named
+
+    return open_named(name, store=location, device=device)
 
 
 @click.command()

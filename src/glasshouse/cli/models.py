@@ -13,18 +13,9 @@ from glasshouse.cli.options import READS, open_store
 
 def open_model(location: str, reference: str) -> Any:
     """The language model a reference means: itself, or the one an evaluation or a recipe's run measured."""
-    from glasshouse.language.model import LanguageModel
-    from glasshouse.store.lineage import ancestors
-    from glasshouse.store.store import StoreError
+    from glasshouse.language.model import model_of
 
-    store = open_store(location)
-    found = store.open(reference)
-    if not isinstance(found, LanguageModel):
-        models = [store.open(name) for name in ancestors(store, found.path.name)]
-        found = next((item for item in reversed(models) if isinstance(item, LanguageModel)), found)
-    if not isinstance(found, LanguageModel):
-        raise StoreError(f"{reference!r} is a {found.manifest['type']} with no language model behind it")
-    return found
+    return model_of(open_store(location), reference)
 
 
 def sampling_options(command: Any) -> Any:

@@ -12,8 +12,8 @@ from glasshouse.evaluation.rank_classification import RankedTask, WithExamples
 from glasshouse.evaluation.running import Task
 
 FORMS = (
-    "a file of questions, a folder in the layout of OLMo's oe_eval_tasks, or generated ones (`generated`, or "
-    f"{', '.join(KINDS)})"
+    "a file of questions, a folder in the layout of OLMo's oe_eval_tasks, generated ones (`generated`, or "
+    f"{', '.join(KINDS)}), or lm_eval:NAME or lm_eval:FILE.yaml of lm-evaluation-harness"
 )
 
 
@@ -34,8 +34,14 @@ def tasks_named(names: Sequence[str], *, limit: int | None = None, seed: int = 0
     """
     found: list[Task] = []
     for name in names:
-        sources = _sources(name, limit, seed)
-        found += [RankedTask(WithExamples(source, shots, seed) if shots else source) for source in sources]
+        kind, _, rest = name.partition(":")
+        if kind == "lm_eval":
+            from glasshouse.evaluation.harness.tasks import harness_tasks
+
+            found += harness_tasks(rest, limit=limit, seed=seed, shots=shots or None)
+        else:
+            sources = _sources(name, limit, seed)
+            found += [RankedTask(WithExamples(source, shots, seed) if shots else source) for source in sources]
     return found
 
 

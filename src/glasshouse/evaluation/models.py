@@ -17,10 +17,13 @@ from torch import nn
 
 from glasshouse.data.tokens.tokenizer import load_tokenizer
 from glasshouse.evaluation.likelihood import prefix_of
+from glasshouse.language.measures import CausalModel
+from glasshouse.language.model import model_of
 from glasshouse.language.pretrain import model_context
 from glasshouse.language.quantisation.files import read_quantised
 from glasshouse.nn.families import FAMILIES
 from glasshouse.nn.huggingface import load_huggingface
+from glasshouse.store.store import Store
 
 
 class ModelError(ValueError):
@@ -108,6 +111,20 @@ def open_folder(folder: str | Path, device: str = "cpu") -> ScoredModel:
     tokenizer = load_tokenizer(home)
     begin, ends = prefix_of(tokenizer), _ends(home, stated, tokenizer)
     return scored_model(module, tokenizer, end_of_sequence=(*begin, *ends, None)[0], ends=ends or None)
+
+
+def open_named(name: str, *, store: str = ".glasshouse", device: str = "cpu") -> CausalModel:
+    """A model by what people call it: a folder, `hf:NAME` of the local cache, or an id, a pin or a recipe of the store.
+
+    Raises:
+        ModelError, StoreError: there is none of that name.
+    """
+    if Path(name).is_dir():
+        return open_folder(name, device)
+    if name.startswith("hf:"):
+        return open_cached(name.removeprefix("hf:"), device)
+    loaded: CausalModel = model_of(Store(store), name).load(device)
+    return loaded
 
 
 def open_cached(name: str, device: str = "cpu") -> ScoredModel:

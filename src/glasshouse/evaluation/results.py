@@ -131,11 +131,12 @@ def _rises(best: float | None, baselines: Mapping[str, float]) -> bool | None:
 def _harness_scores(name: str, done: Scored) -> dict[str, Any]:
     found: dict[str, Any] = {"alias": name, "name": name, "sample_len": len(done.records)}
     for metric, reached in done.scores.items():
-        found[f"{metric},none"] = reached.value
+        own, _, kind = metric.partition(",")  # a task of the harness may have filters: exact_match,strict-match
+        found[f"{own},{kind or 'none'}"] = reached.value
         single = done.task.metrics[metric].score
         values = [record.scores[single] for record in done.records if single in record.scores] if single else []
         error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else "N/A"
-        found[f"{metric}_stderr,none"] = error
+        found[f"{own}_stderr,{kind or 'none'}"] = error
     return found
 
 

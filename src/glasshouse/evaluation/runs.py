@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -45,15 +45,26 @@ def read_run(folder: str | Path) -> ReadRun:
     for task in results["results"]:
         path = files[-1].with_name(f"samples_{file_name(task)}{stamp}.jsonl")
         if path.is_file():
-            records[task] = [_record(orjson.loads(line)) for line in path.read_bytes().splitlines()]
+            records[task] = _records([orjson.loads(line) for line in path.read_bytes().splitlines()])
     if not records:
         raise RunError(f"{home} holds no samples: with lm_eval, give --log_samples")
     return ReadRun(home, results, records)
 
 
-def _record(row: Mapping[str, Any]) -> Record:
+def _records(rows: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """A record per item; the harness writes a row for every filter, whose scores are then called `<score>,<filter>`."""
+    filters = {row["filter"] for row in rows}
+    found: dict[str, Record] = {}
+    for row in rows:
+        one = _record(row, "" if len(filters) < 2 else f",{row['filter']}")
+        before = found.get(one.id)
+        found[one.id] = one if before is None else before.but(scores={**before.scores, **one.scores})
+    return list(found.values())
+
+
+def _record(row: Mapping[str, Any], kind: str) -> Record:
     ours = row.get("glasshouse", {})
-    scores = {name: float(row[name]) for name in row["metrics"] if isinstance(row.get(name), int | float)}
+    scores = {f"{name}{kind}": float(row[name]) for name in row["metrics"] if isinstance(row.get(name), int | float)}
     prompt = str(next(iter(row["arguments"].values()))["arg_0"]) if row["arguments"] else ""
     target, response = ours.get("target", row["target"]), ours.get("response", row["filtered_resps"])
     identifier, group = ours.get("id", str(row["doc_id"])), ours.get("group", "")

@@ -140,7 +140,7 @@ def _same_items(first: Sequence[Record], second: Sequence[Record]) -> list[Recor
     """The second run's records in the order of the first's."""
     by_id = {record.id: record for record in second}
     if len(first) != len(second) or any(
-        record.id not in by_id or by_id[record.id].target != record.target for record in first
+        record.id not in by_id or str(by_id[record.id].target) != str(record.target) for record in first
     ):
         raise ValueError(
             f"the two runs did not answer the same items ({len(first)} and {len(second)}): compare runs of the same "

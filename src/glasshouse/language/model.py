@@ -19,9 +19,11 @@ from glasshouse.nn.huggingface import load_huggingface
 from glasshouse.nn.transformer import Transformer
 from glasshouse.store.artifact import RECORD, Artifact
 from glasshouse.store.files import StoreError
+from glasshouse.store.lineage import ancestors
 from glasshouse.store.panels import Curves, Numbers, Panel
 
 if TYPE_CHECKING:
+    from glasshouse.store.store import Store
     from glasshouse.training.receipts import Receipt
     from glasshouse.training.stages import Order
 
@@ -208,6 +210,20 @@ class LanguageModel(Artifact):
             Curves("Learning rate", "update", "learning rate", rates),
             *measured_curves(measured["curves"], [(0.0, measured["untrained"]), *taken]),
         ]
+
+
+def model_of(store: Store, reference: str) -> LanguageModel:
+    """The language model a reference means: itself, or the newest one behind an evaluation or a recipe's run.
+
+    Raises `StoreError` when there is none.
+    """
+    found = store.open(reference)
+    if not isinstance(found, LanguageModel):
+        models = [store.open(name) for name in ancestors(store, found.path.name)]
+        found = next((item for item in reversed(models) if isinstance(item, LanguageModel)), found)
+    if not isinstance(found, LanguageModel):
+        raise StoreError(f"{reference!r} is a {found.manifest['type']} with no language model behind it")
+    return found
 
 
 def _validated(record: Mapping[str, Any]) -> dict[str, float]:
