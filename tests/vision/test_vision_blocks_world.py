@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glasshouse.store.configuration import ConfigurationError
-from glasshouse.vision.diffusion.text import PromptError, TextConfig, TextEncoder
+from glasshouse.vision.diffusion.text import PromptError, TextConfig, Vocabulary
 from glasshouse.vision.mesh.cameras import orbit
 from glasshouse.vision.mesh.conditioning import camera_vectors
 from glasshouse.vision.mesh.prompt_sets import BOTTOMS, TOPS, prompt_set
@@ -119,7 +119,7 @@ def test_colours_are_those_of_the_nearer_block() -> None:
 def test_maps_in_colours_are_pictures_of_prompts() -> None:
     settings = BlocksSettings(size=16, azimuths=2, elevations=(25.0,), scales=(1.0,), spread=0.0)
     world = BlocksWorld.built(settings)
-    text = TextEncoder(TextConfig.of(world.prompts))
+    text = Vocabulary(TextConfig.of(world.prompts))
     data = world.pictures(text)
     assert data.rows == 16 * 2 * 36
     rows = np.array([5, 700, 1151])

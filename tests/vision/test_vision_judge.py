@@ -87,7 +87,7 @@ def test_a_judge_multiplies_words_and_compares_prompts() -> None:
     found = reader.probabilities(rgb, prompts, batch=3)
     said = reader(rgb).exp()
     assert torch.allclose(said.sum(-1), torch.ones(4, 3))
-    rows = reader.ids(prompts).tolist()
+    rows = reader.vocabulary.ids(prompts).tolist()
     weights = torch.stack(
         [said[:, 0, first] * said[:, 1, second] * said[:, 2, third] for first, second, third in rows], 1
     )

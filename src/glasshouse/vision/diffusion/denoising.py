@@ -27,6 +27,7 @@ from glasshouse.training.data import TrainingData
 from glasshouse.training.objective import Loss, Step
 from glasshouse.training.trainer import TrainingResult, train
 from glasshouse.vision.diffusion.model import DiffusionConfig, DiffusionModel
+from glasshouse.vision.diffusion.text import PADDING
 
 
 class DenoisingSettings(Config):
@@ -34,6 +35,8 @@ class DenoisingSettings(Config):
 
     Attributes:
         steps, batch_size, learning_rate, warmup: of AdamW, see `Training`.
+        emphasis: times are drawn with density proportional to t^(emphasis - 1); more than 1 spends more of the run on
+            much noise, where the text decides, and less on details.
         drop_text: chance that a text is replaced by the empty one.
         average: the rate of the average copy.
         seed: of initial weights, order of data and noise.
@@ -44,6 +47,7 @@ class DenoisingSettings(Config):
     learning_rate: float = Field(2e-3, gt=0)
     warmup: int = Field(20, ge=0)
     weight_decay: float = Field(0.01, ge=0)
+    emphasis: float = Field(1.0, gt=0)
     drop_text: float = Field(0.1, ge=0, lt=1)
     average: float = Field(0.99, ge=0, lt=1)
     checkpoint_every: int = Field(200, ge=1)
@@ -80,7 +84,8 @@ class Denoising:
         count = len(x_0)
         draws = torch.rand(count, generator=step.generator, device=x_0.device)
         order = torch.randperm(count, generator=step.generator, device=x_0.device)
-        t = ((order + draws) / count * schedule.steps).long().clamp(max=schedule.steps - 1)
+        share = ((order + draws) / count) ** (1 / self.settings.emphasis)
+        t = (share * schedule.steps).long().clamp(max=schedule.steps - 1)
         eps = torch.randn(x_0.shape, generator=step.generator, device=x_0.device)
         said = self.model(schedule.noisy(x_0, eps, t), t, *self._conditions(batch, step))
         target = schedule.target(self.model.config.prediction, x_0, eps, t)
@@ -88,25 +93,28 @@ class Denoising:
 
     def after_step(self, step: Step) -> None:
         rate = min(self.settings.average, (1 + step.number) / (10 + step.number))
-        for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(fast, 1 - rate)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - rate)
 
     def _conditions(self, batch: Mapping[str, Tensor], step: Step) -> tuple[Tensor | None, ...]:
         tokens = batch.get("tokens")
         if "words" in batch:
             words = batch["words"]
             drawn = torch.rand(len(words), generator=step.generator, device=words.device)
-            encoder = self.model._encoder()
-            empty = encoder.null_ids(1).to(words.device)
-            tokens = encoder(torch.where(drawn[:, None] < self.settings.drop_text, empty, words))
+            tokens = self.model.encoder(words.masked_fill(drawn[:, None] < self.settings.drop_text, PADDING))
         return tokens, batch.get("camera"), batch.get("image")
 
 
 def train_diffusion(
-    config: DiffusionConfig, data: TrainingData, settings: DenoisingSettings, directory: Path | str, **options: Any
+    config: DiffusionConfig,
+    data: TrainingData,
+    settings: DenoisingSettings,
+    directory: Path | str,
+    *,
+    device: torch.device | str = "cpu",
+    **options: Any,
 ) -> tuple[DiffusionModel, TrainingResult]:
     """Train a diffusion model from nothing; `options` go to the trainer. Returns the average copy of the weights."""
-    objective = Denoising(DiffusionModel(config, settings.seed), settings)
+    objective = Denoising(DiffusionModel(config, settings.seed).to(device), settings)
     result = train(objective, data, settings.training(), directory, **options)
     return objective.average.eval(), result
 

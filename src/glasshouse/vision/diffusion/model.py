@@ -63,13 +63,11 @@ class DiffusionModel(nn.Module):
 
     def tokens(self, prompts: Sequence[str]) -> Float[Tensor, "n l d"]:
         """Prompts encoded. Raises `PromptError` for what the encoder does not know."""
-        return self._encoder().encode(prompts)
+        return self.encoder.encode(prompts)
 
     def null_tokens(self, count: int = 1) -> Float[Tensor, "n l d"]:
         """The empty condition."""
-        encoder = self._encoder()
-        out: Tensor = encoder(encoder.null_ids(1).to(self.device))
-        return out.expand(count, -1, -1)
+        return self.encoder.encode_nothing().expand(count, -1, -1)
 
     def forward(
         self,
@@ -112,7 +110,9 @@ class DiffusionModel(nn.Module):
         said = self.predict(x, t, *conditions, guidance=guidance)
         return self.schedule.x_0(self.config.prediction, said, x, t)
 
-    def _encoder(self) -> TextEncoder:
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text encoder. Raises `ValueError` for a model without one."""
         if self.text is None:
             raise ValueError("this diffusion model has no text encoder: it is not conditioned on text")
         return self.text

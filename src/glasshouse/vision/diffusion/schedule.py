@@ -55,11 +55,11 @@ class Schedule(Config):
 
     def alpha(self, t: Int[Tensor, " n"], like: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """alpha_t, shaped to be multiplied with `like`, in its type and on its device."""
-        return _shaped(self.alphas_cumprod.sqrt(), t, like)
+        return self._at("alpha", t, like)
 
     def sigma(self, t: Int[Tensor, " n"], like: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """sigma_t, shaped to be multiplied with `like`, in its type and on its device."""
-        return _shaped((1 - self.alphas_cumprod).sqrt(), t, like)
+        return self._at("sigma", t, like)
 
     def noisy(self, x_0: Tensor, eps: Tensor, t: Int[Tensor, " n"]) -> Tensor:
         """x_t from a picture and noise."""
@@ -85,6 +85,10 @@ class Schedule(Config):
         alpha, sigma = self.alpha(t, x_t), self.sigma(t, x_t)
         return (x_t - alpha * said) / sigma if prediction == "x0" else sigma * x_t + alpha * said
 
+    def _at(self, name: str, t: Tensor, like: Tensor) -> Tensor:
+        table = _table(self.kind, self.steps, self.first, self.last, name, like.dtype, like.device)
+        return table[t.to(like.device)].reshape(-1, *[1] * (like.dim() - 1))
+
 
 @functools.lru_cache(maxsize=16)
 def _betas(kind: str, steps: int, first: float, last: float) -> Tensor:
@@ -102,9 +106,13 @@ def _alphas_cumprod(kind: str, steps: int, first: float, last: float) -> Tensor:
     return torch.cumprod(1 - _betas(kind, steps, first, last), 0)
 
 
-def _shaped(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
-    values = table[t.to(table.device)].to(device=like.device, dtype=like.dtype)
-    return values.reshape(-1, *[1] * (like.dim() - 1))
+@functools.lru_cache(maxsize=16)
+def _table(
+    kind: str, steps: int, first: float, last: float, name: str, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Where it is used, so that no step of training or sampling waits for a copy."""
+    bars = _alphas_cumprod(kind, steps, first, last)
+    return (bars if name == "alpha" else 1 - bars).sqrt().to(device=device, dtype=dtype)
 
 
 __all__ = ["Prediction", "Schedule"]

@@ -15,7 +15,7 @@ from glasshouse.training.data import TrainingData
 from glasshouse.vision.diffusion.denoising import DenoisingSettings, train_diffusion
 from glasshouse.vision.diffusion.files import load_diffusion, save_diffusion
 from glasshouse.vision.diffusion.model import DiffusionConfig, DiffusionModel
-from glasshouse.vision.diffusion.text import TextConfig, TextEncoder
+from glasshouse.vision.diffusion.text import TextConfig, Vocabulary
 
 TRAINING = "training.json"
 
@@ -27,8 +27,8 @@ class Pictured(Protocol):
     def prompts(self) -> Sequence[str]:
         """Texts of its pictures, each once; empty where they have none."""
 
-    def pictures(self, text: TextEncoder | None) -> TrainingData:
-        """Batches as `denoising` takes them; `text` gives words their numbers."""
+    def pictures(self, vocabulary: Vocabulary | None) -> TrainingData:
+        """Batches as `denoising` takes them; `vocabulary` gives words their numbers."""
 
 
 class TrainedDiffusion(Artifact):
@@ -54,19 +54,27 @@ class TrainedDiffusion(Artifact):
 
 @step()
 def train_diffusion_model(
-    run: Run, data: Pictured, config: DiffusionConfig, settings: DenoisingSettings
+    run: Run, data: Pictured, config: DiffusionConfig, settings: DenoisingSettings, device: str = "cpu"
 ) -> TrainedDiffusion:
-    """Train a diffusion model from nothing; a killed run goes on.
+    """Train a diffusion model from nothing; a killed run goes on. See `trained` for its vocabulary."""
+    trained(run, data, config, settings, device)
+    return TrainedDiffusion(run.output)
+
+
+def trained(
+    run: Run, data: Pictured, config: DiffusionConfig, settings: DenoisingSettings, device: str = "cpu"
+) -> DiffusionModel:
+    """What the step does: train, and write the model and how it went into `run.output`.
 
     A model with `unet.token_width` and no `text` gets the vocabulary of the data's prompts.
     """
     width = config.unet.token_width
     if width and config.text is None and data.prompts:
         config = config.but(text=TextConfig.of(data.prompts, width=width))
-    text = TextEncoder(config.text) if config.text is not None else None
+    vocabulary = Vocabulary(config.text) if config.text is not None else None
     home = run.scratch / "run"
     with run.bar("training a diffusion model", settings.steps) as bar:
-        model, result = train_diffusion(config, data.pictures(text), settings, home, progress=bar)
+        model, result = train_diffusion(config, data.pictures(vocabulary), settings, home, device=device, progress=bar)
     save_diffusion(model, run.output)
     about = {
         "identity": read_json(home / "run.json"), "loss": result.loss, "pictures": result.examples,
@@ -74,10 +82,9 @@ def train_diffusion_model(
     }  # fmt: skip
     (run.output / TRAINING).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     shutil.copyfile(result.metrics, run.output / "metrics.jsonl")
-    artifact = TrainedDiffusion(run.output)
-    shutil.copyfile(home / "timings.jsonl", artifact.record / "timings.jsonl")
+    shutil.copyfile(home / "timings.jsonl", Artifact(run.output).record / "timings.jsonl")
     run.measure(cpu_seconds=round(result.cpu_seconds, 3), resumed_from=result.resumed_from)
-    return artifact
+    return model
 
 
-__all__ = ["Pictured", "TrainedDiffusion", "train_diffusion_model"]
+__all__ = ["Pictured", "TrainedDiffusion", "train_diffusion_model", "trained"]

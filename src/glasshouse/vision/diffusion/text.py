@@ -60,41 +60,25 @@ def split(prompt: str) -> list[str]:
     return [found.lower() for found in WORD.findall(prompt)]
 
 
-class TextEncoder(nn.Module):
-    """A transformer over at most `length` words; the empty text (all padding) is its null condition."""
+class Vocabulary:
+    """Prompts as numbers of words; number 0 is padding, and the empty text, which guidance needs, is all padding."""
 
     def __init__(self, config: TextConfig) -> None:
-        super().__init__()
         self.config = config
         self._numbers = {word: number + 1 for number, word in enumerate(config.words)}
-        self.words = nn.Embedding(len(config.words) + 1, config.width)
-        self.places = nn.Parameter(torch.randn(config.length, config.width) * 0.1)
-        layer = nn.TransformerEncoderLayer(
-            config.width, config.heads, 2 * config.width, dropout=0.0, activation="gelu", batch_first=True,
-            norm_first=True,
-        )  # fmt: skip
-        self.layers = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
-        self.norm = nn.LayerNorm(config.width)
+
+    def __len__(self) -> int:
+        """Words and the padding."""
+        return len(self._numbers) + 1
 
     def ids(self, prompts: Sequence[str]) -> Int[Tensor, "n length"]:
         """Numbers of words. Raises `PromptError` for an empty or too long prompt and for an unknown word."""
-        return torch.tensor([self._row(prompt) for prompt in prompts], dtype=torch.int64).reshape(
-            len(prompts), self.config.length
-        )
+        rows = [self._row(prompt) for prompt in prompts]
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.config.length)
 
     def null_ids(self, count: int = 1) -> Int[Tensor, "n length"]:
-        """The empty text, for guidance."""
+        """The empty text."""
         return torch.full((count, self.config.length), PADDING, dtype=torch.int64)
-
-    def forward(self, ids: Int[Tensor, "n length"]) -> Float[Tensor, "n length width"]:
-        """Tokens from numbers of words."""
-        out: Tensor = self.norm(self.layers(self.words(ids) + self.places))
-        return out
-
-    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "n length width"]:
-        """Tokens from prompts."""
-        out: Tensor = self(self.ids(prompts).to(self.places.device))
-        return out
 
     def _row(self, prompt: str) -> list[int]:
         found = split(prompt)
@@ -117,4 +101,35 @@ class TextEncoder(nn.Module):
         return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
 
 
-__all__ = ["PADDING", "PromptError", "TextConfig", "TextEncoder", "split"]
+class TextEncoder(nn.Module):
+    """A transformer over the words of a prompt."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, Vocabulary(config)
+        self.words = nn.Embedding(len(self.vocabulary), config.width)
+        self.places = nn.Parameter(torch.randn(config.length, config.width) * 0.1)
+        layer = nn.TransformerEncoderLayer(
+            config.width, config.heads, 2 * config.width, dropout=0.0, activation="gelu", batch_first=True,
+            norm_first=True,
+        )  # fmt: skip
+        self.layers = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, ids: Int[Tensor, "n length"]) -> Float[Tensor, "n length width"]:
+        """Tokens from numbers of words."""
+        out: Tensor = self.norm(self.layers(self.words(ids) + self.places))
+        return out
+
+    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "n length width"]:
+        """Tokens from prompts. Raises `PromptError`."""
+        out: Tensor = self(self.vocabulary.ids(prompts).to(self.places.device))
+        return out
+
+    def encode_nothing(self) -> Float[Tensor, "1 length width"]:
+        """Tokens of the empty text."""
+        out: Tensor = self(self.vocabulary.null_ids().to(self.places.device))
+        return out
+
+
+__all__ = ["PADDING", "PromptError", "TextConfig", "TextEncoder", "Vocabulary", "split"]

@@ -1,6 +1,6 @@
 """A small UNet for denoising, conditioned on text tokens, a camera and a picture, each of them optional.
 
-    conditioning: time (and camera, and the mean of the tokens) -> one vector, which scales and shifts every block
+    conditioning: time (and camera, and tokens) -> one vector, which scales and shifts every block
     encoder:      stem -> residual blocks per level -> middle; gives the features of the middle and of every level
     decoder:      takes these features and gives the prediction
 
@@ -37,6 +37,8 @@ class UNetConfig(Config):
         attention: levels (0 is the finest) that look at the text tokens.
         heads: of attention.
         token_width: of text tokens; 0 for none.
+        token_length: for texts of a fixed number of tokens: every block is told all of them, each in its place; with 0
+            every block is told their mean.
         camera_width: of the camera's vector; 0 for none.
     """
 
@@ -48,6 +50,7 @@ class UNetConfig(Config):
     attention: tuple[int, ...] = (1,)
     heads: int = Field(4, ge=1)
     token_width: int = Field(0, ge=0)
+    token_length: int = Field(0, ge=0)
     camera_width: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -75,7 +78,7 @@ class Features:
 
 
 class Conditioning(nn.Module):
-    """Time, camera and the mean of the tokens as one vector."""
+    """Time, camera and tokens as one vector."""
 
     def __init__(self, config: UNetConfig, width: int) -> None:
         super().__init__()
@@ -83,7 +86,9 @@ class Conditioning(nn.Module):
         self.time = nn.Sequential(nn.Linear(self.frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.camera = nn.Sequential(nn.Linear(config.camera_width, width), nn.SiLU(), nn.Linear(width, width)) \
             if config.camera_width else None  # fmt: skip
-        self.tokens = nn.Linear(config.token_width, width) if config.token_width else None
+        self.length = config.token_length
+        told = config.token_width * max(1, config.token_length)
+        self.tokens = nn.Linear(told, width) if config.token_width else None
 
     def forward(self, t: Int[Tensor, " n"], tokens: Tensor | None, camera: Tensor | None) -> Float[Tensor, "n width"]:
         found: Tensor = self.time(sinusoids(t, self.frequencies).to(next(self.parameters()).dtype))
@@ -94,7 +99,9 @@ class Conditioning(nn.Module):
         if self.tokens is not None:
             if tokens is None:
                 raise ValueError("this UNet is conditioned on text: give `tokens`")
-            found = found + self.tokens(tokens.mean(1))
+            if self.length and tokens.shape[1] != self.length:
+                raise ValueError(f"this UNet reads texts of {self.length} tokens, got {tokens.shape[1]}")
+            found = found + self.tokens(tokens.flatten(1) if self.length else tokens.mean(1))
         return functional.silu(found)
 
 

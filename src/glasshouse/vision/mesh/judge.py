@@ -13,13 +13,16 @@ because it has to judge what is drawn in other ways than its training data.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,8 +30,14 @@ from glasshouse.store.configuration import Config, named_seed
 from glasshouse.training.configuration import Training
 from glasshouse.training.objective import Loss, Step
 from glasshouse.training.trainer import TrainingResult, train
-from glasshouse.vision.diffusion.text import TextConfig, TextEncoder
+from glasshouse.vision.diffusion.text import TextConfig, Vocabulary
 from glasshouse.vision.mesh.worlds.pictures import World
+
+CONFIG, WEIGHTS = "judge.json", "judge.safetensors"
+
+
+class JudgeError(ValueError):
+    """A folder that holds no judge, or a damaged one."""
 
 
 class JudgeConfig(Config):
@@ -67,12 +76,8 @@ class Judge(nn.Module):
                 before = width
             side = config.size // 2 ** len(config.widths)
             self.layers = nn.Sequential(*layers, nn.Flatten())
-            self.words = nn.Linear(before * side**2, config.text.length * (len(config.text.words) + 1))
-            self._known = TextEncoder(config.text.but(width=4, layers=1, heads=1))
-
-    def ids(self, prompts: Sequence[str]) -> Int[Tensor, "n l"]:
-        """Numbers of words. Raises `PromptError` for what the judge cannot read."""
-        return self._known.ids(prompts)
+            self.words = nn.Linear(before * side**2, config.text.length * len(Vocabulary(config.text)))
+            self.vocabulary = Vocabulary(config.text)
 
     def forward(self, rgb: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n l words"]:
         """Log-probabilities of every word at every place."""
@@ -87,15 +92,33 @@ class Judge(nn.Module):
     def probabilities(
         self, rgb: Float[Tensor, "n 3 h w"], prompts: Sequence[str], *, batch: int = 256
     ) -> Float[Tensor, "n prompts"]:
-        """Which of `prompts` each picture shows."""
+        """Which of `prompts` each picture shows. Raises `PromptError` for prompts that the judge cannot read."""
         if len(rgb) == 0 or min(rgb.shape[-2:]) < 2:
             raise ValueError(f"there is nothing to judge in pictures of shape {list(rgb.shape)}")
-        ids = self.ids(prompts).T.to(rgb.device)
+        ids = self.vocabulary.ids(prompts).T.to(rgb.device)
         found = []
         for start in range(0, len(rgb), batch):
             said = self(rgb[start : start + batch])
             found.append(sum(said[:, place, numbers] for place, numbers in enumerate(ids)).softmax(-1))
         return torch.cat(found)
+
+
+def save_judge(judge: Judge, folder: Path) -> None:
+    """Write it as JSON and safetensors; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(judge.config.model_dump(mode="json"), indent=1, sort_keys=True)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    save_file({name: part.detach().cpu().contiguous() for name, part in judge.state_dict().items()}, folder / WEIGHTS)
+
+
+def load_judge(folder: Path) -> Judge:
+    """What `save_judge` wrote. Raises `JudgeError`."""
+    try:
+        judge = Judge(JudgeConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8"))))
+        judge.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise JudgeError(f"{folder} holds no judge: {error}") from None
+    return judge.eval().requires_grad_(False)
 
 
 class JudgeSettings(Config):
@@ -162,13 +185,23 @@ def disturbed(
 
 
 def train_judge(
-    world: World, settings: JudgeSettings, directory: Path | str, **options: Any
+    world: World, settings: JudgeSettings, directory: Path | str, *, device: torch.device | str = "cpu", **options: Any
 ) -> tuple[Judge, TrainingResult]:
     """Train a judge of a world; `options` go to the trainer."""
-    judge = Judge(JudgeConfig(text=TextConfig.of(world.prompts), size=world.size), settings.seed)
-    data = world.pictures(judge._known, seed=settings.seed)
+    judge = Judge(JudgeConfig(text=TextConfig.of(world.prompts), size=world.size), settings.seed).to(device)
+    data = world.pictures(judge.vocabulary, seed=settings.seed)
     result = train(Judging(judge, settings), data, settings.training(), directory, **options)
     return judge.eval().requires_grad_(False), result
 
 
-__all__ = ["Judge", "JudgeConfig", "JudgeSettings", "Judging", "disturbed", "train_judge"]
+__all__ = [
+    "Judge",
+    "JudgeConfig",
+    "JudgeError",
+    "JudgeSettings",
+    "Judging",
+    "disturbed",
+    "load_judge",
+    "save_judge",
+    "train_judge",
+]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glasshouse.store.configuration import Config, named_seed
-from glasshouse.vision.diffusion.text import TextEncoder
+from glasshouse.vision.diffusion.text import Vocabulary
 from glasshouse.vision.mesh.cameras import CameraRules, Cameras, orbit
 from glasshouse.vision.mesh.conditioning import camera_vectors
 from glasshouse.vision.mesh.prompt_sets import BLOCK_COLOURS, BLOCK_SHAPES, blocks
@@ -81,7 +81,7 @@ class BlocksWorld:
     def size(self) -> int:
         return self.settings.size
 
-    def pictures(self, text: TextEncoder | None, seed: int = 0) -> ColouredMaps:
+    def pictures(self, vocabulary: Vocabulary | None, seed: int = 0) -> ColouredMaps:
         vectors = camera_vectors(training_cameras(self.settings))
         repeats = len(SHAPE_PAIRS) * len(self.settings.scales)
         shapes = torch.arange(len(SHAPE_PAIRS)).repeat_interleave(len(self.settings.scales) * len(vectors))
@@ -92,7 +92,7 @@ class BlocksWorld:
             prompt=_numbers()[shapes],
             colours=_colours(),
             jitter=jitter(len(self.maps) * len(COLOUR_PAIRS), self.settings.spread, seed),
-            words=None if text is None else text.ids(self.prompts),
+            words=None if vocabulary is None else vocabulary.ids(self.prompts),
         )
 
     def held_out(self, views: int, seed: int = 0) -> HeldOut:

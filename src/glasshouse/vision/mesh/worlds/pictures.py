@@ -13,7 +13,7 @@ from torch import Tensor
 from glasshouse.store.configuration import named_seed
 from glasshouse.training.data import TrainingData
 from glasshouse.training.shards import tensors_hash
-from glasshouse.vision.diffusion.text import TextEncoder
+from glasshouse.vision.diffusion.text import Vocabulary
 from glasshouse.vision.mesh.cameras import CameraRules, Cameras
 from glasshouse.vision.mesh.worlds.blocks import coloured
 
@@ -41,8 +41,8 @@ class World(Protocol):
     def size(self) -> int:
         """Side of its pictures in pixels."""
 
-    def pictures(self, text: TextEncoder | None, seed: int = 0) -> TrainingData:
-        """Batches of `picture` in [-1, 1], `words` (with `text`) and `camera`; `seed` varies what may vary."""
+    def pictures(self, vocabulary: Vocabulary | None, seed: int = 0) -> TrainingData:
+        """Batches of `picture` in [-1, 1], `words` (with `vocabulary`) and `camera`; `seed` varies what may vary."""
 
     def held_out(self, views: int, seed: int = 0) -> HeldOut:
         """Pictures from `views` cameras that are not those of `pictures`, of every object or shape."""

@@ -1,0 +1,81 @@
+"""Worlds, teachers and judges as steps: what they leave behind, at a tiny size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from glasshouse.store.execution import execute
+from glasshouse.store.store import Store
+from glasshouse.vision.diffusion.denoising import DenoisingSettings
+from glasshouse.vision.mesh.judge import Judge, JudgeError, JudgeSettings, load_judge
+from glasshouse.vision.mesh.judge_steps import TeacherScores, TrainedJudge, judge_teacher, train_world_judge
+from glasshouse.vision.mesh.teacher import OwnTeacher
+from glasshouse.vision.mesh.teacher_steps import TeacherSettings, TrainedTeacher, train_teacher
+from glasshouse.vision.mesh.world_steps import WorldPictures, render_blocks
+from glasshouse.vision.mesh.worlds.blocks_world import BlocksSettings
+
+WORLD = BlocksSettings(size=16, azimuths=2, elevations=(25.0,), scales=(1.0,))
+TEACHER = TeacherSettings(
+    widths=(8, 16), attention=(1,), text_width=16, denoising=DenoisingSettings(steps=3, batch_size=8)
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[WorldPictures, TrainedTeacher, TrainedJudge, TeacherScores]:
+    store = Store(tmp_path_factory.mktemp("store"))
+    world = render_blocks(WORLD)
+    teacher = train_teacher(world, TEACHER)
+    judge = train_world_judge(world, JudgeSettings(steps=3, batch_size=8))
+    scores = judge_teacher(teacher, judge, world, samples=10, steps=2)
+    execute(scores, store)
+    return tuple(execute(node, store) for node in (world, teacher, judge, scores))
+
+
+def test_a_world_is_read_as_it_was_rendered(made: tuple) -> None:
+    world = made[0].load()
+    assert len(made[0].prompts) == 576
+    assert world.pictures(None).rows == 16 * 2 * 36
+    assert world.size == 16
+    titles = [panel.title for panel in made[0].panels()]
+    assert titles == ["World", "True pictures"]
+    assert made[0].panels()[1].pictures[0][0] == world.prompts[0]
+
+
+def test_a_teacher_reads_the_worlds_prompts_and_cameras(made: tuple) -> None:
+    teacher = made[1].load()
+    assert isinstance(teacher, OwnTeacher)
+    assert teacher.camera_conditioned
+    assert teacher.image_size == 16
+    assert teacher.tokens(["a red cone on a blue box"]).shape == (1, 7, 16)
+    assert made[1].training["pictures"] == 24
+    assert [panel.title for panel in made[1].panels()] == ["Diffusion model", "Loss"]
+
+
+def test_a_judge_says_how_well_it_reads(made: tuple) -> None:
+    judge = made[2].load()
+    assert isinstance(judge, Judge)
+    assert set(made[2].values) == {"r_at_1", "r_probability", "chance"}
+    assert made[2].values["chance"] == pytest.approx(1 / 576)
+    said = judge.probabilities(torch.rand(2, 3, 16, 16), made[0].prompts)
+    assert torch.allclose(said.sum(1), torch.ones(2), atol=1e-5)
+    assert made[2].panels()
+
+
+def test_samples_are_scored_at_every_strength(made: tuple) -> None:
+    values = made[3].values
+    assert set(values) == {f"guidance {s}/{w}" for s in (1, 4) for w in ("r_at_1", "r_probability")}
+    assert all(0 <= value <= 1 for value in values.values())
+    shown = made[3].panels()[1].pictures
+    assert [caption for caption, _ in shown] == ["guidance 1", "guidance 4"]
+
+
+def test_damaged_judges_are_refused(made: tuple, tmp_path: Path) -> None:
+    with pytest.raises(JudgeError, match="holds no judge"):
+        load_judge(tmp_path)
+    (tmp_path / "judge.json").write_bytes((made[2].path / "judge.json").read_bytes())
+    (tmp_path / "judge.safetensors").write_bytes(b"nothing")
+    with pytest.raises(JudgeError, match="holds no judge"):
+        load_judge(tmp_path)
