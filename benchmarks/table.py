@@ -145,6 +145,26 @@ def policy_steps(found: Result) -> str:
     return _table(["shape", "row", "CPU ms a step", "wall ms a step"], rows) + "\n\n" + _bars(found["bars"])
 
 
+def scoring(found: Result) -> str:
+    """Rows and bars of `evaluation.json`."""
+    rows = [
+        [who, *(f"{1000 * found['cpu_seconds'][kind][who]['median']:.0f}" for kind in ("likelihoods", "texts"))]
+        for who in found["cpu_seconds"]["texts"]
+    ]
+    commands = [
+        [name, *(f"{taken[clock]['median']:.1f}" for clock in ("wall", "cpu"))]
+        for name, taken in found["commands"].items()
+    ]
+    asked = f"{found['parity']['likelihoods']} log-likelihoods, ms CPU"
+    return "\n\n".join(
+        [
+            _table(["scorer", asked, f"{found['parity']['texts']} texts, ms CPU"], rows),
+            _table(["command, to the first score", "wall s", "CPU s"], commands),
+            _bars(found["bars"]),
+        ]
+    )
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "train_gpu": training_on_a_gpu,
@@ -154,6 +174,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "curation": curation,
     "logic_programs": logic_programs,
     "rloo": policy_steps,
+    "evaluation": scoring,
 }
 
 

@@ -90,6 +90,17 @@ def test_a_step_of_rloo_beside_trls(tmp_path):
     assert found["bars"][0]["ratio"]["median"] == pytest.approx(sorted(ratios)[1])
 
 
+@pytest.mark.slow
+def test_scoring_beside_the_harness(tmp_path):
+    pytest.importorskip("lm_eval")
+    out = tmp_path / "evaluation.json"
+    done = script("evaluation.py", "--small", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert [bar["holds"] for bar in found["bars"] if bar["bar"] == "0"] == [True, True]
+    assert set(found["commands"]) == {"lm_eval", "glasshouse on the task file", "glasshouse on plain rows"}
+
+
 def test_an_unknown_row_is_refused_with_the_rows_there_are():
     done = script("train_cpu.py", "--small", "--only", "fp8")
     assert done.returncode == 2

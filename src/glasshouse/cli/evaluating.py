@@ -143,8 +143,8 @@ def open_any(location: str, name: str, device: str, key_variable: str | None, ch
 
 
 @click.command()
-@click.argument("first", type=click.Path(exists=True, file_okay=False))
-@click.argument("second", type=click.Path(exists=True, file_okay=False))
+@click.argument("first")
+@click.argument("second")
 @click.option("--seed", default=0, show_default=True, help="Of intervals and of the exchanges of the test.")
 @click.option("--json", "document", type=click.Path(dir_okay=False), help="Write the comparison here.")
 def compare(first: str, second: str, seed: int, document: str | None) -> None:

@@ -29,8 +29,7 @@ def load_tasks(name: str) -> dict[str, Any]:
     """
     if find_spec("lm_eval") is None:
         raise ImportError("tasks of lm-evaluation-harness need it: pip install 'glasshouse[harness]'")
-    for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"):
-        os.environ.setdefault(variable, "1")
+    _stay_offline()
     from lm_eval.tasks import TaskManager
 
     path = Path(name)
@@ -49,6 +48,17 @@ def load_tasks(name: str) -> dict[str, Any]:
             "has to lie in the local Hugging Face cache, or `dataset_path: json` with `data_files` in its YAML"
         ) from error
     return found
+
+
+def _stay_offline() -> None:
+    """For what is not imported yet by the environment, else by the constants that were read from it."""
+    for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"):
+        os.environ[variable] = "1"
+    import datasets
+    import huggingface_hub.constants
+
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    datasets.config.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = True
 
 
 def _folders(name: str) -> Iterator[Path]:
