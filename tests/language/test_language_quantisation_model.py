@@ -20,7 +20,7 @@ from glasshouse.language.quantisation.settings import Quantisation, Quantisation
 from glasshouse.nn.configuration import TransformerConfig, llama, olmo, olmo_2
 from glasshouse.nn.families import ConversionError
 from glasshouse.nn.huggingface import load_huggingface, save_huggingface
-from glasshouse.nn.quantised import QuantisedLinear
+from glasshouse.nn.quantised import Layout, QuantisedLinear
 from glasshouse.nn.transformer import Transformer
 
 torch.set_num_threads(1)
@@ -97,7 +97,8 @@ def test_a_folder_gives_back_the_model_plain_and_packed(family: str, bits: int, 
     model = Transformer(config)
     settings = Quantisation(bits=bits, group_size=32, act_order=bits == 3, symmetric=bits == 4)
     layers = quantise_model(model, settings, batches())
-    write_quantised(model, layers, settings, tmp_path / "made", special={"eos_token_id": 0})
+    layout: Layout = "gptq_v2" if bits == 2 else "gptq"
+    write_quantised(model, layers, settings, tmp_path / "made", special={"eos_token_id": 0}, layout=layout)
     plain = load_huggingface(tmp_path / "made", dtype=torch.float32)
     packed = load_huggingface(tmp_path / "made", dtype=torch.float32, packed=True)
     for name in layers:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from glasshouse.nn.families import ConversionError
-from glasshouse.nn.quantised import QuantisedLinear, QuantisedWeight, pack_bits, unpack_bits
+from glasshouse.nn.quantised import Packing, QuantisedLinear, QuantisedWeight, pack_bits, unpack_bits
 from glasshouse.nn.quantised_files import dequantised, layer_tensors
 
 BITS = (2, 3, 4, 8)
@@ -58,7 +58,10 @@ def test_packed_layers_are_what_the_layout_says(bits: int, zero: int | None) -> 
     assert packed["qzeros"].shape == (groups, 32 * bits // 32)
     assert packed["scales"].shape == (groups, 32)
     assert torch.equal(by_definition(packed, bits).float(), given.dequantise())
-    assert torch.equal(QuantisedWeight.unpack(packed, bits).dequantise(), given.dequantise())
+    assert torch.equal(QuantisedWeight.unpack(packed, Packing(bits)).dequantise(), given.dequantise())
+    second = given.pack("gptq_v2")
+    assert torch.equal(QuantisedWeight.unpack(second, Packing(bits, "gptq_v2")).zeros, given.zeros)
+    assert torch.equal(QuantisedWeight.unpack(second, Packing(bits, "gptq_v2")).codes, given.codes)
 
 
 def test_three_bits_are_spread_over_words_as_autogptq_does() -> None:
@@ -86,7 +89,7 @@ def test_the_packed_module_computes_what_its_matrix_does(bits: int) -> None:
     linear = nn.Linear(64, 32)
     with torch.no_grad():
         linear.weight.copy_(given.dequantise())
-    module = QuantisedLinear(given.pack(), bits, linear.bias.detach().clone())
+    module = QuantisedLinear(given.pack(), Packing(bits), linear.bias.detach().clone())
     x = torch.randn(3, 5, 64, generator=torch.Generator().manual_seed(1))
     assert torch.equal(module(x), linear(x))
     module.half()
@@ -98,7 +101,7 @@ def test_the_packed_module_computes_what_its_matrix_does(bits: int) -> None:
     assert module.scales.dtype == torch.float16  # the file's scales, not a cast of a cast
     assert torch.allclose(module(x.double()), linear.double()(x.double()), atol=2e-3)
     assert (module.in_features, module.out_features) == (64, 32)
-    assert not list(nn.ModuleList([QuantisedLinear(given.pack(), bits)]).parameters())
+    assert not list(nn.ModuleList([QuantisedLinear(given.pack(), Packing(bits))]).parameters())
 
 
 def test_what_cannot_be_packed_or_read_is_refused() -> None:
@@ -110,7 +113,7 @@ def test_what_cannot_be_packed_or_read_is_refused() -> None:
     with pytest.raises(ConversionError, match="half_scales"):
         QuantisedWeight(4, fine.codes, fine.scales + 1e-6, fine.zeros, fine.groups).pack()
     tensors = {f"layer.{name}": tensor for name, tensor in fine.pack().items()}
-    assert set(dequantised(tensors | {"other": torch.ones(1)}, 4)) == {"other", "layer.weight"}
+    assert set(dequantised(tensors | {"other": torch.ones(1)}, Packing(4))) == {"other", "layer.weight"}
     with pytest.raises(ConversionError, match="lacks g_idx"):
         layer_tensors({name: tensor for name, tensor in tensors.items() if "g_idx" not in name}, "layer", 4)
     with pytest.raises(ConversionError, match="3 bits give"):

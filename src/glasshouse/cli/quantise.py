@@ -32,13 +32,17 @@ from glasshouse.cli.options import READS, open_store, reporting
     "--text", "texts", multiple=True, metavar="PATH",
     help="Calibration documents in any form that curation reads; by default what a model of the store was trained on.",
 )  # fmt: skip
+@click.option(
+    "--layout", type=click.Choice(["gptq", "gptq_v2"]), default="gptq", show_default=True,
+    help="Of a folder's packed layers. GPTQModel opens asymmetric grids in the second only.",
+)  # fmt: skip
 @click.option("--rows", default=128, show_default=True, type=click.IntRange(min=1), help="Most rows to calibrate on.")
 @click.option("--seed", default=0, show_default=True, help="Of the rows that are drawn.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs.")
 @READS
 def quantise(
-    model: str, directory: Path | None, bits: str, group_size: int, texts: tuple[str, ...], rows: int, seed: int,
-    device: str, location: str, **options: Any,
+    model: str, directory: Path | None, bits: str, group_size: int, texts: tuple[str, ...], layout: Any,
+    rows: int, seed: int, device: str, location: str, **options: Any,
 ) -> None:  # fmt: skip
     """Quantise a MODEL to few bits, packed as GPTQ's files are.
 
@@ -51,7 +55,7 @@ def quantise(
     if Path(model).is_dir():
         if directory is None:
             raise click.UsageError(f"{model} is a folder: name the DIRECTORY to write into")
-        into_folder(model, directory, settings, texts, rows, seed, device)
+        into_folder(model, directory, settings, layout, texts, rows, seed, device)
     elif directory is not None or texts:
         raise click.UsageError(
             "a model of the store is calibrated on what it was trained on and stays there: leave DIRECTORY and --text "
@@ -86,7 +90,7 @@ def in_store(location: str, model: str, settings: Any, rows: int, seed: int, dev
 
 
 def into_folder(
-    model: str, directory: Path, settings: Any, texts: tuple[str, ...], rows: int, seed: int, device: str
+    model: str, directory: Path, settings: Any, layout: Any, texts: tuple[str, ...], rows: int, seed: int, device: str
 ) -> None:
     """Quantise the model of a folder into another one."""
     from glasshouse.evaluation.held_out import read_held_out, text_files
@@ -107,7 +111,7 @@ def into_folder(
         layers = quantise_model(opened.transformer, settings, batches, advance=bar.advance)
     files = [path for name in TOKENIZER_FILES if (path := Path(model) / name).is_file()]
     special = {"eos_token_id": opened.end_of_sequence}
-    write_quantised(opened.transformer, layers, settings, directory, special=special, files=files)
+    write_quantised(opened.transformer, layers, settings, directory, special=special, files=files, layout=layout)
     click.echo(f"{len(layers)} layers at {settings.bits} bits, written into {directory}")
 
 

@@ -27,7 +27,7 @@ from glasshouse.nn.families import (
     guess_family,
     to_config,
 )
-from glasshouse.nn.quantised_files import dequantised, packed_layers, put_packed, stated_bits
+from glasshouse.nn.quantised_files import dequantised, packed_layers, put_packed, stated_packing
 from glasshouse.nn.transformer import Transformer
 from glasshouse.nn.weight_files import SHARD_BYTES, WeightFiles, shapes_of, write_json, write_shards
 
@@ -124,16 +124,16 @@ def load_huggingface(
         family, config = read_config(source)
     files = WeightFiles(source, device)
     tensors = {name: files.get(name) for name in files.names}
-    bits = stated_bits(source) if packed_layers(tensors) else None
-    plain = tensors if bits is None else dequantised(tensors, bits, dtype)
+    packing = stated_packing(source) if packed_layers(tensors) else None
+    plain = tensors if packing is None else dequantised(tensors, packing, dtype)
     family = family or guess_family(plain, config)
     state = from_names(plain, config, family)
     if dtype is not None:
         state = {name: tensor.to(dtype) for name, tensor in state.items()}
     model = Transformer(config, device="meta")
     model.load_state_dict(state, assign=True)
-    if packed and bits is not None:
-        put_packed(model, tensors, bits, {theirs: ours[0] for theirs, ours in family_names(config, family)})
+    if packed and packing is not None:
+        put_packed(model, tensors, packing, {theirs: ours[0] for theirs, ours in family_names(config, family)})
     return model
 
 

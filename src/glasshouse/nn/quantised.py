@@ -2,22 +2,23 @@
 
     w = scale (code - zero)        0 <= code < 2^bits
 
-The layout is GPTQ's first (`checkpoint_format` "gptq"; written by AutoGPTQ and GPTQModel, read by `transformers`). Of a
-layer with `in` inputs and `out` outputs:
+The layout is GPTQ's (`checkpoint_format`; written by AutoGPTQ and GPTQModel, read by `transformers`): the first,
+"gptq", or "gptq_v2", in which zeros are stored as they are. Of a layer with `in` inputs and `out` outputs:
 
     qweight  int32   [in bits / 32, out]         codes of a column as one little-endian stream of bits down the rows
     qzeros   int32   [groups, out bits / 32]     zero - 1, the same along the row
     scales   float16 [groups, out]
     g_idx    int32   [in]                        the group of every input
 
-A zero of 0 has no place in it: `zero - 1` would be -1, which readers take for 2^bits. Such a group (all its weights are
-positive) is written mirrored, `w = (-scale) ((2^bits - 1 - code) - (2^bits - 1))`, which is the same number exactly.
+A zero of 0 has no place in the first: `zero - 1` would be -1, which readers take for 2^bits. Such a group (none of its
+weights is negative) is written mirrored, `w = (-scale) ((2^bits - 1 - code) - (2^bits - 1))`: the same number exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int32, Integer, UInt8
@@ -26,8 +27,21 @@ from torch.nn import functional
 
 from glasshouse.nn.families import ConversionError
 
+Layout = Literal["gptq", "gptq_v2"]
 PACKED = ("qweight", "qzeros", "scales", "g_idx")
 WORD = 32
+
+
+class Packing(NamedTuple):
+    """How the numbers of a file's packed layers are to be read."""
+
+    bits: int
+    layout: Layout = "gptq"
+
+    @property
+    def below_zero(self) -> int:
+        """What is taken off a zero before it is stored."""
+        return 1 if self.layout == "gptq" else 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class QuantisedWeight:
         scales, zeros = self.scales[:, self.groups], self.zeros[:, self.groups]
         return scales * (self.codes.to(scales.dtype) - zeros.to(scales.dtype))
 
-    def pack(self) -> dict[str, Tensor]:
+    def pack(self, layout: Layout = "gptq") -> dict[str, Tensor]:
         """The layer's tensors in GPTQ's layout, by name.
 
         Raises `ConversionError` when the layer has no place in it: bits of a row or a column that fill no whole number
@@ -69,22 +83,22 @@ class QuantisedWeight:
             raise ConversionError(
                 "the scales are not float16 numbers, which the packed layout holds: quantise with half_scales=True"
             )
-        most = 2**self.bits - 1
-        mirrored = self.zeros == 0
+        most, below = 2**self.bits - 1, Packing(self.bits, layout).below_zero
+        mirrored = self.zeros < below
         codes = torch.where(mirrored[:, self.groups], most - self.codes, self.codes)
         zeros = torch.where(mirrored, most, self.zeros)
         return {
             "qweight": pack_bits(codes.T, self.bits),
-            "qzeros": pack_bits((zeros - 1).contiguous(), self.bits).T.contiguous(),
+            "qzeros": pack_bits((zeros - below).contiguous(), self.bits).T.contiguous(),
             "scales": torch.where(mirrored, -scales, scales).T.contiguous(),
             "g_idx": self.groups.int(),
         }
 
     @classmethod
-    def unpack(cls, packed: Mapping[str, Tensor], bits: int) -> QuantisedWeight:
+    def unpack(cls, packed: Mapping[str, Tensor], packing: Packing) -> QuantisedWeight:
         """The matrix of a layer's tensors in GPTQ's layout; its scales are float32."""
-        scales = packed["scales"].T.float().contiguous()
-        zeros = unpack_bits(packed["qzeros"].T.contiguous(), bits).int() + 1
+        bits, scales = packing.bits, packed["scales"].T.float().contiguous()
+        zeros = unpack_bits(packed["qzeros"].T.contiguous(), bits).int() + packing.below_zero
         codes = unpack_bits(packed["qweight"], bits).T
         return cls(bits, codes.contiguous(), scales, zeros, packed["g_idx"].long())
 
@@ -124,9 +138,9 @@ class QuantisedLinear(nn.Module):
     scales: Tensor
     g_idx: Tensor
 
-    def __init__(self, packed: Mapping[str, Tensor], bits: int, bias: Tensor | None = None) -> None:
+    def __init__(self, packed: Mapping[str, Tensor], packing: Packing, bias: Tensor | None = None) -> None:
         super().__init__()
-        self.bits = bits
+        self.packing = packing
         for name in PACKED:
             self.register_buffer(name, packed[name])
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
@@ -141,7 +155,7 @@ class QuantisedLinear(nn.Module):
 
     def weight_codes(self) -> QuantisedWeight:
         """The matrix as codes and grids."""
-        return QuantisedWeight.unpack({name: getattr(self, name) for name in PACKED}, self.bits)
+        return QuantisedWeight.unpack({name: getattr(self, name) for name in PACKED}, self.packing)
 
     def forward(self, x: Float[Tensor, "... inputs"]) -> Float[Tensor, "... out"]:
         return functional.linear(x, self.weight_codes().dequantise().to(x.dtype), self.bias)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glasshouse.nn.families import ConversionError
-from glasshouse.nn.quantised import PACKED, WORD, QuantisedLinear, QuantisedWeight
+from glasshouse.nn.quantised import PACKED, WORD, Packing, QuantisedLinear, QuantisedWeight
 from glasshouse.nn.weight_files import WeightFiles
 
 
@@ -24,21 +24,21 @@ def load_plain(
     """
     files = WeightFiles(folder, device)
     tensors = {name: files.get(name) for name in files.names}
-    bits = stated_bits(folder)
-    plain = dequantised(tensors, bits, next(model.parameters()).dtype)
+    packing = stated_packing(folder)
+    plain = dequantised(tensors, packing, next(model.parameters()).dtype)
     missing, unknown = model.load_state_dict(plain, strict=False)
     own = model.state_dict()
     held = {own[name].data_ptr() for name in plain if name in own}
     if wrong := [name for name in missing if own[name].data_ptr() not in held] + list(unknown):
         raise ConversionError(f"{folder} does not fit its configuration: {', '.join(sorted(wrong))}")
     if packed:
-        put_packed(model, tensors, bits, {})
+        put_packed(model, tensors, packing, {})
 
 
-def stated_bits(folder: str | Path) -> int:
-    """The bits that a folder's configuration states.
+def stated_packing(folder: str | Path) -> Packing:
+    """The bits and the layout that a folder's configuration states.
 
-    Raises `ConversionError` when it states none, or a layout that is not GPTQ's first.
+    Raises `ConversionError` when it states none, or a layout that is not GPTQ's.
     """
     for name in ("config.json", "quantize_config.json"):
         path = Path(folder) / name
@@ -46,16 +46,16 @@ def stated_bits(folder: str | Path) -> int:
         found: dict[str, Any] | None = document.get("quantization_config") if name == "config.json" else document
         if found:
             layout = found.get("checkpoint_format") or "gptq"
-            if found.get("quant_method", "gptq") != "gptq" or layout != "gptq":
+            if found.get("quant_method", "gptq") != "gptq" or layout not in ("gptq", "gptq_v2"):
                 raise ConversionError(
                     f"{path} says the weights are {found.get('quant_method')!r} in the layout {layout!r}; "
-                    "only 'gptq' in its first layout, 'gptq', is read"
+                    "only 'gptq' in the layouts 'gptq' and 'gptq_v2' is read"
                 )
-            return int(found["bits"])
+            return Packing(int(found["bits"]), layout)
     raise ConversionError(f"{folder} holds packed layers, but no configuration says of how many bits")
 
 
-def dequantised(tensors: Mapping[str, Tensor], bits: int, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+def dequantised(tensors: Mapping[str, Tensor], packing: Packing, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """A file's tensors with every packed layer made a matrix `<layer>.weight`, in `dtype` or that of the other tensors.
 
     Raises `ConversionError` for a layer that lacks a tensor, or whose tensors do not fit each other.
@@ -65,19 +65,19 @@ def dequantised(tensors: Mapping[str, Tensor], bits: int, dtype: torch.dtype | N
     found = {name: tensor for name, tensor in tensors.items() if name not in packed}
     dtype = dtype or next((tensor.dtype for tensor in found.values() if tensor.is_floating_point()), torch.float32)
     for layer in layers:
-        weight = QuantisedWeight.unpack(layer_tensors(tensors, layer, bits), bits)
+        weight = QuantisedWeight.unpack(layer_tensors(tensors, layer, packing.bits), packing)
         found[f"{layer}.weight"] = weight.dequantise().to(dtype)
     return found
 
 
-def put_packed(model: nn.Module, tensors: Mapping[str, Tensor], bits: int, names: Mapping[str, str]) -> None:
+def put_packed(model: nn.Module, tensors: Mapping[str, Tensor], packing: Packing, names: Mapping[str, str]) -> None:
     """Put modules that run from packed weights in place of a model's linear layers; `names`: a file's name -> ours."""
     for layer in packed_layers(tensors):
         theirs = f"{layer}.weight"
         own = names.get(theirs, theirs).removesuffix(".weight")
         bias = model.get_submodule(own).bias
-        module = QuantisedLinear(layer_tensors(tensors, layer, bits), bits, bias if isinstance(bias, Tensor) else None)
-        put_module(model, own, module)
+        packed = layer_tensors(tensors, layer, packing.bits)
+        put_module(model, own, QuantisedLinear(packed, packing, bias if isinstance(bias, Tensor) else None))
 
 
 def put_module(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from glasshouse.language.quantisation.model import QuantisedLayer
 from glasshouse.language.quantisation.settings import Quantisation, QuantisationError
 from glasshouse.nn.families import family_names, family_of, to_config
-from glasshouse.nn.quantised import PACKED
+from glasshouse.nn.quantised import PACKED, Layout
 from glasshouse.nn.quantised_files import load_plain
 from glasshouse.nn.transformer import Transformer
 from glasshouse.nn.weight_files import SHARD_BYTES, write_json, write_shards
@@ -37,6 +37,7 @@ def write_quantised(
     *,
     special: Mapping[str, int] | None = None,
     files: Iterable[str | Path] = (),
+    layout: Layout = "gptq",
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write a model whose `layers` were quantised into a new folder.
@@ -44,6 +45,7 @@ def write_quantised(
     Args:
         special: ids of special tokens for config.json, as `eos_token_id`; a model of `transformers` has them.
         files: of the tokenizer, to be copied.
+        layout: of packed layers. GPTQModel opens asymmetric grids of other writers only in "gptq_v2".
 
     Raises:
         QuantisationError: the folder is not empty, or a number does not fit 16 bits.
@@ -54,11 +56,11 @@ def write_quantised(
         raise QuantisationError(f"{target} exists and is not empty: write into a new folder")
     dtype = next(model.parameters()).dtype
     dtype = dtype if dtype in (torch.float16, torch.bfloat16) else torch.float16
-    tensors = _tensors(model, layers, dtype)
+    tensors = _tensors(model, layers, dtype, layout)
     target.mkdir(parents=True, exist_ok=True)
     sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
     write_shards(sizes, tensors.__getitem__, target, shard_bytes)
-    about = quantisation_document(settings)
+    about = quantisation_document(settings, layout)
     stated = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": about}
     write_json(target / "quantize_config.json", about)
     write_json(target / "config.json", _document(model) | dict(special or {}) | stated)
@@ -66,11 +68,11 @@ def write_quantised(
         shutil.copyfile(file, target / file.name)
 
 
-def quantisation_document(settings: Quantisation) -> dict[str, Any]:
+def quantisation_document(settings: Quantisation, layout: Layout = "gptq") -> dict[str, Any]:
     """The settings under the names of AutoGPTQ's `quantize_config.json`."""
     return {
         "quant_method": "gptq",
-        "checkpoint_format": "gptq",
+        "checkpoint_format": layout,
         "bits": settings.bits,
         "group_size": settings.group_size if settings.group_size is not None else -1,
         "desc_act": settings.act_order,
@@ -99,7 +101,9 @@ def read_quantised(folder: str | Path, device: torch.device | str = "cpu", *, pa
     return model.eval()
 
 
-def _tensors(model: nn.Module, layers: Mapping[str, QuantisedLayer], dtype: torch.dtype) -> dict[str, Tensor]:
+def _tensors(
+    model: nn.Module, layers: Mapping[str, QuantisedLayer], dtype: torch.dtype, layout: Layout
+) -> dict[str, Tensor]:
     """What goes into the files, by Hugging Face's names."""
     names = _names(model)
     found: dict[str, Tensor] = {}
@@ -108,7 +112,7 @@ def _tensors(model: nn.Module, layers: Mapping[str, QuantisedLayer], dtype: torc
         layer = name.removesuffix(".weight")
         if layer in layers and name.endswith(".weight"):
             theirs = names.get(name, name).removesuffix(".weight")
-            packed = layers[layer].weight.pack()
+            packed = layers[layer].weight.pack(layout)
             found |= {f"{theirs}.{part}": packed[part] for part in PACKED}
         elif (place := (tensor.data_ptr(), tuple(tensor.shape))) not in kept:  # a tied head is written once
             kept.add(place)

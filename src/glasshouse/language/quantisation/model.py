@@ -18,7 +18,7 @@ from glasshouse.language.quantisation.calibration import Block, blocks_of, first
 from glasshouse.language.quantisation.gptq import gptq, output_error
 from glasshouse.language.quantisation.grid import round_to_nearest
 from glasshouse.language.quantisation.settings import Quantisation, QuantisationError
-from glasshouse.nn.quantised import QuantisedLinear, QuantisedWeight
+from glasshouse.nn.quantised import Packing, QuantisedLinear, QuantisedWeight
 from glasshouse.nn.quantised_files import put_module
 
 
@@ -80,7 +80,8 @@ def pack_model(model: nn.Module, layers: dict[str, QuantisedLayer]) -> None:
     for name, layer in layers.items():
         bias = model.get_submodule(name).bias
         packed = {key: tensor.to(layer.weight.codes.device) for key, tensor in layer.weight.pack().items()}
-        put_module(model, name, QuantisedLinear(packed, layer.weight.bits, bias if isinstance(bias, Tensor) else None))
+        packing = Packing(layer.weight.bits)
+        put_module(model, name, QuantisedLinear(packed, packing, bias if isinstance(bias, Tensor) else None))
 
 
 def _quantise_block(
