@@ -1,9 +1,9 @@
 """What GPTQ costs and what it saves, side by side with the reference implementation, and with HQQ where it is given.
 
 One layer of 1024 x 1024 at 3 bits in groups of 128, whose 4096 inputs lie near a subspace of 256; everybody gets the
-same weight and the same hessian (HQQ uses no inputs). Processes take turns, a layer at a time (see `turns.py`). CPU time
-of the process. The output error is that of the layer on its inputs, as a share of its energy; ours is also told with
-act-order, in the reference's way of taking grids (`stale_groups`), and for round-to-nearest.
+same weight and the same hessian (HQQ uses no inputs). Processes take turns, a layer at a time (see `turns.py`). CPU
+time of the process. The output error is that of the layer on its inputs, as a share of its energy; ours is also told
+with act-order, in the reference's way of taking grids (`stale_groups`), and for round-to-nearest.
 
     python benchmarks/quantisation.py --gptq ../gptq            result in benchmarks/results/quantisation.json
     python benchmarks/quantisation.py --gptq ../gptq --small    a small layer and few rounds, to try the script
