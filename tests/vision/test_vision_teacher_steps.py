@@ -10,10 +10,17 @@ import torch
 from glasshouse.store.execution import execute
 from glasshouse.store.store import Store
 from glasshouse.vision.diffusion.denoising import DenoisingSettings
+from glasshouse.vision.diffusion.files import save_diffusion
 from glasshouse.vision.mesh.judge import Judge, JudgeError, JudgeSettings, load_judge
 from glasshouse.vision.mesh.judge_steps import TeacherScores, TrainedJudge, judge_teacher, train_world_judge
-from glasshouse.vision.mesh.teacher import OwnTeacher
-from glasshouse.vision.mesh.teacher_steps import TeacherSettings, TrainedTeacher, train_teacher
+from glasshouse.vision.mesh.teacher import OwnTeacher, TeacherError
+from glasshouse.vision.mesh.teacher_steps import (
+    TeacherSettings,
+    TrainedTeacher,
+    folder_teacher,
+    open_teacher,
+    train_teacher,
+)
 from glasshouse.vision.mesh.world_steps import WorldPictures, render_blocks
 from glasshouse.vision.mesh.worlds.blocks_world import BlocksSettings
 
@@ -79,3 +86,21 @@ def test_damaged_judges_are_refused(made: tuple, tmp_path: Path) -> None:
     (tmp_path / "judge.safetensors").write_bytes(b"nothing")
     with pytest.raises(JudgeError, match="holds no judge"):
         load_judge(tmp_path)
+
+
+def test_a_teacher_from_a_folder_is_found_again_unless_it_changed(made: tuple, tmp_path: Path) -> None:
+    home, store = tmp_path / "teacher", Store(tmp_path / "store")
+    save_diffusion(made[1].model(), home)
+    found = execute(folder_teacher(str(home)), store)
+    assert found.load().fingerprint == made[1].load().fingerprint
+    again = execute(folder_teacher(str(home)), store)
+    assert again.id == found.id
+    other = made[1].model()
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    save_diffusion(other, home)
+    with pytest.raises(TeacherError, match="have changed"):
+        found.load()
+    assert execute(folder_teacher(str(home)), store).id != found.id
+    with pytest.raises(TeacherError, match="none are fetched"):
+        open_teacher(tmp_path / "nowhere")

@@ -1,22 +1,30 @@
-"""A teacher of a world as an artifact."""
+"""Teachers as artifacts: trained on a world, or from a folder on this machine."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
+import torch
 from pydantic import Field
 
+from glasshouse.store.artifact import Artifact
 from glasshouse.store.configuration import Config
+from glasshouse.store.files import read_json
 from glasshouse.store.step import Run, step
 from glasshouse.vision.diffusion.denoising import DenoisingSettings
-from glasshouse.vision.diffusion.files import load_diffusion
+from glasshouse.vision.diffusion.files import CONFIG, load_diffusion
 from glasshouse.vision.diffusion.model import DiffusionConfig, DiffusionModel
 from glasshouse.vision.diffusion.steps import TrainedDiffusion, trained
 from glasshouse.vision.diffusion.text import TextConfig
 from glasshouse.vision.diffusion.unet import UNetConfig
 from glasshouse.vision.mesh.conditioning import CAMERA_WIDTH
-from glasshouse.vision.mesh.teacher import OwnTeacher
+from glasshouse.vision.mesh.teacher import OwnTeacher, TeacherError
+from glasshouse.vision.mesh.teacher_diffusers import FolderTeacher, open_folder_teacher
 from glasshouse.vision.mesh.world_steps import WorldPictures
+
+WHERE = "teacher.json"
 
 
 class TeacherSettings(Config):
@@ -64,4 +72,42 @@ def train_teacher(run: Run, world: WorldPictures, settings: TeacherSettings, dev
     return TrainedTeacher(run.output)
 
 
-__all__ = ["TeacherSettings", "TrainedTeacher", "train_teacher"]
+def open_teacher(folder: Path, device: str = "cpu", *, half: bool = False) -> OwnTeacher | FolderTeacher:
+    """A teacher from a folder: a diffusion model of this project, or a pipeline of diffusers.
+
+    Raises `TeacherError` where it is neither. `half` reads a pipeline's weights as bf16.
+    """
+    if (folder / CONFIG).is_file() and not (folder / "model_index.json").exists():
+        return OwnTeacher(load_diffusion(folder, device))
+    return open_folder_teacher(folder, device=device, dtype=torch.bfloat16 if half else torch.float32)
+
+
+class LocalTeacher(Artifact):
+    """Where a teacher's folder is, and the hash of its files: it is not copied."""
+
+    def load(self, device: str = "cpu") -> OwnTeacher | FolderTeacher:
+        """The teacher. Raises `TeacherError` if its files are no longer the same."""
+        about = read_json(self.file(WHERE))
+        found = open_teacher(Path(about["folder"]), device, half=about["half"])
+        if found.fingerprint != about["fingerprint"]:
+            raise TeacherError(
+                f"the files of the teacher in {about['folder']} have changed since it was used: run again"
+            )
+        return found
+
+
+def _observed(folder: str, half: bool = False) -> str:
+    return open_teacher(Path(folder), half=half).fingerprint
+
+
+@step(observe=_observed)
+def folder_teacher(run: Run, folder: str, half: bool = False) -> LocalTeacher:
+    """Take a teacher from a folder on this machine; a folder that changes is another teacher."""
+    about = {"folder": str(Path(folder).resolve()), "half": half, "fingerprint": _observed(folder, half)}
+    (run.output / WHERE).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return LocalTeacher(run.output)
+
+
+__all__ = [
+    "LocalTeacher", "TeacherSettings", "TrainedTeacher", "folder_teacher", "open_teacher", "train_teacher",
+]  # fmt: skip
