@@ -1,0 +1,1 @@
+"""The context benchmark: coreference, dialogue state tracking, implicit discourse relations, query rewriting."""

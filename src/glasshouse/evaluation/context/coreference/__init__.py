@@ -1,0 +1,1 @@
+"""Coreference: which mention does a mention refer to?"""

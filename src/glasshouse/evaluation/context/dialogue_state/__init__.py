@@ -1,0 +1,1 @@
+"""Dialogue state tracking: what has the user asked for so far?"""
