@@ -66,7 +66,12 @@ def pairs(count):
         "3.5",
         "café",
     ]
-    return [tuple(" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(2)) for _ in range(count)]
+    found = []
+    for _ in range(count):
+        text = draw.choices(words, k=draw.randint(1, 12))
+        other = [word if draw.random() < 0.8 else draw.choice(words) for word in text] + draw.choices(words, k=2)
+        found.append((" ".join(text), " ".join(other)))
+    return found
 
 
 def test_scores_are_those_of_their_packages():
@@ -86,7 +91,7 @@ def test_scores_are_those_of_their_packages():
     ("text", "kind"),
     [
         ("How old is Frank Zappa?", "right"), ("how old is frank zappa", "right"),
-        ("How old is he?", "repeat"), ("how old is he", "repeat"), ("old is he?", "other"), ("HOW OLD IS HE !", "repeat"),
+        ("How old is he?", "repeat"), ("how old is he", "repeat"), ("HOW OLD IS HE !", "repeat"),
         ("He was born in 1940.", "answer"), ("Bot: He is 52 years old.", "answer"), ("In Baltimore, Md.", "answer"),
         ("User: Thanks a lot!", "answer"), ("", "answer"), ("52", "answer"),
         ("How old is the band?", "other"), ("How old was Frank?", "other"), ("How old is Frank Zappa's son?", "other"),

@@ -93,7 +93,7 @@ def read_choice(text: str, choices: Choices) -> int | None:
     """The option that words name: by a letter at their beginning, or by its text."""
     found = re.match(r"\W*([A-Z]{1,2})(?![A-Za-z'])", text)
     known = {letters(place): option for place, option in enumerate(choices.order)}
-    if found and found[1] in known and not (found[1] == "A" and re.match(r"\W*A\s+[a-z]", text)):
+    if found and found[1] in known and not re.match(r"\W*[AI]\s+[a-z]", text):  # "A dog", "I think"
         return known[found[1]]
     said = " ".join(text.lower().split()).strip(" .\"'*")
     return next((option for option in choices.order if choices.options[option].lower() == said), None)

@@ -128,10 +128,11 @@ def named(
     if folder is None:
         raise missing(found.source, "a folder, since none was given")
     home = _part(Path(folder), found.source)
-    items = _sample(found.read(home), limit, seed, name)
+    every = tuple(found.read(home))
+    items = _sample(every, limit, seed, name)
     given: dict[str, Any] = {} if found.shots is None else {"shots": found.shots, "seed": seed}
-    if found.pool is not None and settings.get("shots", found.shots):
-        given["pool"] = tuple(found.pool(home))
+    if found.shots is not None and settings.get("shots", found.shots):
+        given["pool"] = tuple(found.pool(home) if found.pool is not None else ()) or every
     return found.task(f"{PREFIX}{name}", items, **(given | settings))
 
 

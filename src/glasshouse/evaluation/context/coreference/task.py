@@ -91,7 +91,7 @@ class Coreference:
     def metrics(self) -> Mapping[str, Metric]:
         """The CoNLL average, its parts, CEAF-m, and the share of mentions that were answered right and unreadably."""
         measured = {name: _corpus(name) for name in ("average", *METRICS)}
-        return measured | {"choice": _share("right"), "invalid": _share("invalid")}
+        return measured | {"choice": _share("right"), "invalid": _share("invalid", best=None)}
 
     def asked(self, document: Document) -> list[Asked]:
         """The questions of a document: of its mentions that have one before them."""
@@ -236,8 +236,13 @@ def _corpus(name: str) -> Metric:
         )
         return f1_scores(counts)[name]
 
-    return score
+    return Metric(score)
 
 
-def _share(count: str) -> Metric:
-    return lambda records: sum(r.scores[count] for r in records) / max(1.0, sum(r.scores["questions"] for r in records))
+def _share(count: str, best: float | None = 1.0) -> Metric:
+    """What share of all questions was answered so."""
+
+    def share(records: Sequence[Record]) -> float:
+        return sum(r.scores[count] for r in records) / max(1.0, sum(r.scores["questions"] for r in records))
+
+    return Metric(share, best)

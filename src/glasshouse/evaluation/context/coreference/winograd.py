@@ -136,7 +136,7 @@ class Winograd:
     def metrics(self) -> Mapping[str, Metric]:
         """The share of schemas answered right, and for written answers the share that cannot be read."""
         found = {"acc": mean_of("acc")}
-        return found | {"invalid": mean_of("invalid")} if self.scoring == "generate" else found
+        return found | {"invalid": mean_of("invalid", best=None)} if self.scoring == "generate" else found
 
     def requests(self, schema: Schema) -> list[Request]:
         """What is asked of a schema."""

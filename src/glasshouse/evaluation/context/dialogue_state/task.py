@@ -96,7 +96,8 @@ class DialogueState:
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """Joint goal accuracy exact and fuzzy, right updates, and the share of answers that are no JSON object."""
-        return {name: mean_of(name) for name in ("joint", "joint_fuzzy", "update", "invalid")}
+        accuracies = {name: mean_of(name) for name in ("joint", "joint_fuzzy", "update")}
+        return accuracies | {"invalid": mean_of("invalid", best=None)}
 
     def fields(self, step: Step, state: State) -> dict[str, str]:
         """What the prompt shows of a turn."""

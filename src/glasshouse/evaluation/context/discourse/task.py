@@ -53,7 +53,7 @@ class Discourse:
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """Accuracy, the mean over classes of F1, and the share of answers that cannot be read."""
-        return {"acc": mean_of("acc"), "macro_f1": _macro_f1, "invalid": mean_of("invalid")}
+        return {"acc": mean_of("acc"), "macro_f1": Metric(_macro_f1), "invalid": mean_of("invalid", best=None)}
 
     def choices(self, relation: Relation) -> Choices:
         """The classes as they are shown."""

@@ -17,7 +17,7 @@ from glasshouse.evaluation.context.discourse.task import Discourse
 from glasshouse.evaluation.context.generated.coreference import draw_document, generate_documents
 from glasshouse.evaluation.context.generated.dialogue_state import draw_dialogue, generate_dialogues
 from glasshouse.evaluation.context.generated.discourse import draw_relation, generate_relations
-from glasshouse.evaluation.context.generated.names import Difficulty
+from glasshouse.evaluation.context.generated.names import Difficulty, Split
 from glasshouse.evaluation.context.generated.rewriting import draw_query, generate_queries
 from glasshouse.evaluation.context.generated.winograd import draw_twins, generate_schemas
 from glasshouse.evaluation.context.rewriting.task import Rewriting
@@ -57,22 +57,23 @@ def generated_task(
     size, called = count or COUNTS[kind], name or f"context/{kind}"
     if kind == "winograd":
         return Winograd(called, generate_schemas(size, "test", difficulty, seed), **settings)
+    task, generate = _TASKS[kind]
     given = {"shots": SHOTS[kind], "seed": seed, **(_brief(kind) if brief else {}), **settings}
-    if kind == "coreference":
-        documents = (generate_documents(n, part, difficulty, seed) for n, part in ((size, "test"), (POOL, "train")))
-        return Coreference(called, *documents, **given)
-    if kind == "dialogue_state":
-        dialogues = (generate_dialogues(n, part, difficulty, seed) for n, part in ((size, "test"), (POOL, "train")))
-        return DialogueState(called, *dialogues, **given)
-    if kind == "discourse":
-        relations = (generate_relations(n, part, difficulty, seed) for n, part in ((size, "test"), (POOL, "train")))
-        return Discourse(called, *relations, **given)
-    queries = (generate_queries(n, part, difficulty, seed) for n, part in ((size, "test"), (POOL, "train")))
-    return Rewriting(called, *queries, **given)
+    pool = generate(POOL, "train", difficulty, seed) if given["shots"] else ()
+    return task(called, generate(size, "test", difficulty, seed), pool, **given)
+
+
+_TASKS: dict[str, tuple[Callable[..., GeneratedTask], Callable[[int, Split, Difficulty | None, int], Any]]] = {
+    "coreference": (Coreference, generate_documents),
+    "dialogue_state": (DialogueState, generate_dialogues),
+    "discourse": (Discourse, generate_relations),
+    "rewriting": (Rewriting, generate_queries),
+}
 
 
 def _brief(kind: str) -> dict[str, Any]:
-    return {"shots": 0, "prompt": f"{kind}_brief"} | ({"form": "text"} if kind in ("coreference", "discourse") else {})
+    written = {"tokens": 40} if kind in ("dialogue_state", "rewriting") else {"form": "text"}
+    return {"shots": 0, "prompt": f"{kind}_brief", **written}
 
 
 @dataclasses.dataclass(frozen=True)

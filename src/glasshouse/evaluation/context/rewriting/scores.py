@@ -6,22 +6,49 @@ F1 of rouge_score (with its tokenizer, which lower-cases, and its stemmer), also
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
+def bleu_counts(text: str, reference: str) -> dict[str, float]:
+    """What BLEU counts in a text: matching and all n-grams for n = 1 to 4, and both lengths. Those of texts add up."""
+    found = _bleu().sentence_score(text, [reference])
+    counts = {f"matching{n}": float(count) for n, count in enumerate(found.counts, start=1)}
+    counts |= {f"all{n}": float(count) for n, count in enumerate(found.totals, start=1)}
+    return counts | {"length": float(found.sys_len), "reference": float(found.ref_len)}
+
+
+def bleu_of(counts: Mapping[str, float]) -> float:
+    """BLEU-4 of summed counts, of 100; where no n-gram matches, smoothed as sacrebleu does ("exp")."""
+    orders = range(1, 5)
+    found = _bleu().compute_bleu(
+        correct=[int(counts[f"matching{n}"]) for n in orders],
+        total=[int(counts[f"all{n}"]) for n in orders],
+        sys_len=int(counts["length"]),
+        ref_len=int(counts["reference"]),
+        smooth_method="exp",
+    )
+    return float(found.score)
+
+
 def corpus_bleu(texts: Sequence[str], references: Sequence[str]) -> float:
     """BLEU-4 of all texts at once, one reference each."""
-    try:
-        import sacrebleu
-    except ImportError:
-        raise ImportError("BLEU needs the package sacrebleu: pip install 'glasshouse[eval]'") from None
     if len(texts) != len(references) or not texts:
         raise ValueError(f"BLEU needs a reference for each text, got {len(texts)} texts, {len(references)} references")
-    return float(sacrebleu.corpus_bleu(list(texts), [list(references)], lowercase=True, force=True).score)
+    each = [bleu_counts(text, reference) for text, reference in zip(texts, references, strict=True)]
+    return bleu_of({name: sum(counts[name] for counts in each) for name in each[0]})
+
+
+@cache
+def _bleu() -> Any:
+    try:
+        from sacrebleu import BLEU
+    except ImportError:
+        raise ImportError("BLEU needs the package sacrebleu: pip install 'glasshouse[eval]'") from None
+    return BLEU(lowercase=True, force=True, effective_order=True)  # of sentences; sums take no notice
 
 
 def rouge(text: str, reference: str) -> dict[str, float]:

@@ -15,13 +15,13 @@ from glasshouse.evaluation.context.examples import Examples
 from glasshouse.evaluation.context.prompts import Prompt, load_prompt
 from glasshouse.evaluation.context.rewriting.errors import error_kind
 from glasshouse.evaluation.context.rewriting.queries import Query
-from glasshouse.evaluation.context.rewriting.scores import ROUGE, corpus_bleu, rouge
+from glasshouse.evaluation.context.rewriting.scores import ROUGE, bleu_counts, bleu_of, rouge
 from glasshouse.evaluation.context.sources import hash_items
 from glasshouse.evaluation.records import Metric, Record, mean_of
 from glasshouse.evaluation.requests import Generate, Request, Written
 from glasshouse.evaluation.running import Rounds
 
-ERRORS = ("right", "repeat", "answer", "other")
+ERRORS = ("repeat", "answer", "other")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Rewriting:
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """BLEU, ROUGE, and the shares of right rewrites and of each kind of error."""
-        return {"bleu": _bleu} | {name: mean_of(name) for name in (*ROUGE, *ERRORS)}
+        scores = {name: mean_of(name) for name in (*ROUGE, "right")}
+        return {"bleu": Metric(_bleu)} | scores | {name: mean_of(name, best=None) for name in ERRORS}
 
     @staticmethod
     def fields(query: Query) -> dict[str, str]:
@@ -100,10 +101,13 @@ class Rewriting:
 
 
 def _scored(record: Record, text: str) -> Record:
-    kind = error_kind(text, str(record.extras["query"]), str(record.target))
-    scores = {name: value / 100 for name, value in rouge(text, str(record.target)).items()}
-    return record.but(response=text, scores=scores | {name: float(name == kind) for name in ERRORS})
+    right = str(record.target)
+    kind = error_kind(text, str(record.extras["query"]), right)
+    scores = {name: value / 100 for name, value in rouge(text, right).items()}
+    scores |= {f"bleu/{part}": value for part, value in bleu_counts(text, right).items()}
+    return record.but(response=text, scores=scores | {name: float(name == kind) for name in ("right", *ERRORS)})
 
 
 def _bleu(records: Sequence[Record]) -> float:
-    return corpus_bleu([str(r.response) for r in records], [str(r.target) for r in records]) / 100
+    parts = [name for name in records[0].scores if name.startswith("bleu/")]
+    return bleu_of({name.removeprefix("bleu/"): sum(r.scores[name] for r in records) for name in parts}) / 100
