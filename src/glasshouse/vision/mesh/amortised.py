@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from glasshouse.store.configuration import ConfigurationError, named_seed
 from glasshouse.training.trainer import TrainingResult, train
-from glasshouse.vision.mesh.cameras import CameraRules
+from glasshouse.vision.mesh.cameras import CameraRules, Cameras
 from glasshouse.vision.mesh.critic import Criticism, DirectLoss, ScoreDistillation
 from glasshouse.vision.mesh.generator import GeneratorConfig, MeshGenerator
 from glasshouse.vision.mesh.judge import Judge
@@ -56,9 +57,7 @@ class Studio:
             return ScoreDistillation(self.teacher, prompts, distillation)
         if (world := self.world) is None:
             raise ConfigurationError("without a world there are no true pictures to learn from: give a distillation")
-        return DirectLoss(
-            prompts, lambda texts, cameras: world.render(tuple(texts), cameras, world.size)[0], type(world).__name__
-        )
+        return DirectLoss(prompts, functools.partial(true_pictures, world), type(world).__name__)
 
     def scores(self, name: str, generator: MeshGenerator, prompts: Sequence[str], looking: Looking) -> dict[str, float]:
         """What the judge says of prompts' meshes; nothing without one, or without prompts."""
@@ -66,6 +65,12 @@ class Studio:
             return {}
         found = judged(generator, self.tokens(prompts), prompts, self.judge, self.world.prompts, looking)
         return dict(scores(name, found))
+
+
+def true_pictures(world: World, prompts: list[str], cameras: Cameras) -> Tensor:
+    """What a world says prompts look like, one picture for each prompt and camera; it renders on the CPU."""
+    pictures, _ = world.render(tuple(prompts), cameras.to("cpu"), world.size)
+    return pictures
 
 
 @dataclasses.dataclass(frozen=True)

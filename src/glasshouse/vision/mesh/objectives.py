@@ -59,7 +59,7 @@ class MeshTraining(Config):
     @classmethod
     def large(cls) -> MeshTraining:
         """For a GPU (AToM-L)."""
-        return cls(stages=Stages.large(), prompts=32, learning_rate=4e-4, warmup=100)
+        return cls(stages=Stages.large(), prompts=16, learning_rate=1e-3, warmup=50)
 
     def times(self, factor: float) -> MeshTraining:
         """The same with both stages longer or shorter."""
@@ -69,6 +69,13 @@ class MeshTraining(Config):
             mesh=mesh.but(updates=round(mesh.updates * factor)),
         )
         found: MeshTraining = self.but(stages=longer)
+        return found
+
+    def in_one_stage(self) -> MeshTraining:
+        """The same number of updates, all on meshes."""
+        stages = self.stages
+        one = stages.but(volume=stages.volume.but(updates=0), mesh=stages.mesh.but(updates=stages.updates))
+        found: MeshTraining = self.but(stages=one)
         return found
 
     @property

@@ -35,7 +35,7 @@ RESULT, ACCOUNTS, TIMINGS = "result.json", "accounts.json", "timings.json"
 class HoldsTeacher(Protocol):
     """An artifact with a teacher in it."""
 
-    def load(self) -> Teacher: ...
+    def load(self, device: str = "cpu") -> Teacher: ...
 
 
 class HoldsJudge(Protocol):
@@ -48,6 +48,12 @@ class HoldsWorld(Protocol):
     """An artifact with a world in it."""
 
     def load(self) -> World: ...
+
+
+def studio_of(teacher: HoldsTeacher, judge: HoldsJudge | None, world: HoldsWorld | None, device: str) -> Studio:
+    """Everything opened, on a device."""
+    judging = None if judge is None else judge.load().to(device)
+    return Studio(teacher.load(device), judging, None if world is None else world.load())
 
 
 class TrainedTextToMesh(Artifact):
@@ -86,7 +92,9 @@ class TrainedTextToMesh(Artifact):
     def panels(self) -> list[Panel]:
         """Scores, its course, and pictures of what it makes."""
         values, name = self.result["scores"], self.manifest["step"] if (self.path / "manifest.json").exists() else ""
+        cost = self.account
         figures = {label: f"{value:.3f}" for label, value in values.items()}
+        figures |= {"pictures": f"{cost.images:,}", "CPU seconds": f"{cost.cpu_seconds:.1f}"}
         reached = {"seen prompts": [tuple(point) for point in self.result["reached"]]}
         pictures = [(path.stem.replace("_", " "), path.read_bytes()) for path in sorted(self.path.glob("*.png"))]
         title = f"{self.kind}, {len(self.result['seen'])} prompts{f' ({name})' if name else ''}"
@@ -107,6 +115,7 @@ def train_text_to_mesh(
     training: MeshTraining,
     distillation: Distillation | None,
     looking: Looking,
+    device: str = "cpu",
 ) -> TrainedTextToMesh:
     """Train one generator on the seen prompts of a set; with no `distillation` it learns from true pictures."""
     studio = Studio(teacher.load(), None if judge is None else judge.load(), None if world is None else world.load())
@@ -171,9 +180,10 @@ def train_single_prompts(
     looking: Looking,
     training: MeshTraining = ALONE,
     start: TrainedTextToMesh | None = None,
+    device: str = "cpu",
 ) -> SinglePrompts:
     """Optimise every prompt alone: from nothing, or from what a trained generator makes of it (`start`)."""
-    studio = Studio(teacher.load(), judge.load(), world.load())
+    studio = studio_of(teacher, judge, world, device)
     with run.bar("optimising single prompts", len(prompts)) as bar:
         outcomes = train_one_by_one(
             studio, prompts, generator, training, distillation, looking, run.scratch,

@@ -102,8 +102,8 @@ class Stages(Config):
     def large(cls) -> Stages:
         """For a GPU (AToM-L)."""
         return cls(
-            volume=VolumeStage(updates=800, rays=64, samples=96),
-            mesh=MeshStage(updates=1200, resolution=96, size=256),
+            volume=VolumeStage(updates=400, rays=32, samples=48),
+            mesh=MeshStage(updates=800, resolution=64, size=128),
         )
 
 
