@@ -24,13 +24,19 @@ from glasshouse.vision.mesh.per_prompt import ALONE, REFINING
 from glasshouse.vision.mesh.prompt_sets import PromptSet, prompt_set
 from glasshouse.vision.mesh.sds import Distillation
 from glasshouse.vision.mesh.steps import (
-    SinglePrompts, TrainedTextToMesh, measure_latency, settle, train_single_prompts, train_text_to_mesh,
+    SinglePrompts,
+    TrainedTextToMesh,
+    measure_latency,
+    settle,
+    train_single_prompts,
+    train_text_to_mesh,
 )  # fmt: skip
 from glasshouse.vision.mesh.teacher_steps import TeacherSettings, train_teacher
 from glasshouse.vision.mesh.two_stage import MeshStage, Stages, VolumeStage
 from glasshouse.vision.mesh.world_steps import render_blocks
 from glasshouse.vision.mesh.worlds.blocks_world import BlocksSettings
 
+CRITIC = Distillation()
 LONGER = 2.0
 """As much CPU time for the hyper-network as for triplanes: an update of it takes about half as long."""
 SINGLE = 3
@@ -52,14 +58,14 @@ class Sizes:
     generator: GeneratorConfig
     few: MeshTraining
     many: MeshTraining
-    looking: Looking = Looking()
+    looking: Looking
 
 
 SIZES = {
     # 4,800 pictures: 120 updates on volumes and 180 on meshes, of 4 prompts from 4 views; and 7,200.
     "small": Sizes(
         BlocksSettings(), TeacherSettings(), GeneratorConfig(), MeshTraining(),
-        MeshTraining(stages=Stages(volume=VolumeStage(updates=180), mesh=MeshStage(updates=270))),
+        MeshTraining(stages=Stages(volume=VolumeStage(updates=180), mesh=MeshStage(updates=270))), Looking(),
     ),
     "large": Sizes(
         BlocksSettings(size=64, azimuths=18),
@@ -96,7 +102,7 @@ def text_to_mesh(
     judge = train_world_judge(world, JudgeSettings(), device)
 
     def generator(
-        prompts: PromptSet, training: MeshTraining, kind: str = "triplane", critic: Distillation | None = Distillation()
+        prompts: PromptSet, training: MeshTraining, kind: str = "triplane", critic: Distillation | None = CRITIC
     ) -> TrainedTextToMesh:
         config = sizes.generator.but(kind=kind)
         return train_text_to_mesh(teacher, judge, world, prompts, config, training, critic, sizes.looking, device)
@@ -105,7 +111,7 @@ def text_to_mesh(
         prompts: Sequence[str], training: MeshTraining = ALONE, start: TrainedTextToMesh | None = None
     ) -> SinglePrompts:
         return train_single_prompts(
-            teacher, judge, world, prompts, sizes.generator, Distillation(), sizes.looking, training, start, device
+            teacher, judge, world, prompts, sizes.generator, CRITIC, sizes.looking, training, start, device
         )
 
     models: dict[str, TrainedTextToMesh] = {}
@@ -117,7 +123,8 @@ def text_to_mesh(
         models[f"576 prompts, hypernet longer, seed {seed}"] = generator(many, many_on.times(LONGER), "hypernet")
         if ablations:
             models[f"64 prompts, one stage, seed {seed}"] = generator(few, few_on.in_one_stage())
-            models[f"64 prompts, true pictures, seed {seed}"] = generator(few, few_on, critic=None)
+    if ablations:
+        models["64 prompts, true pictures, seed 0"] = generator(few, sizes.few, critic=None)
     model = models["576 prompts, seed 0"]
     parts: dict[str, Measured] = {
         "judge": judge,

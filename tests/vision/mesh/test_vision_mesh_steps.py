@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Evaluation]:
     store = Store(str(tmp_path_factory.mktemp("store")))
     world = render_blocks(BlocksSettings(size=16, azimuths=3, elevations=(25.0,), scales=(1.0,)))
     denoising = DenoisingSettings(steps=3, batch_size=4)
-    teacher = train_teacher(world, TeacherSettings(widths=(16, 16), denoising=denoising))
+    teacher = train_teacher(world, TeacherSettings(widths=(16, 16), attention=(1,), denoising=denoising))
     judge = train_world_judge(world, JudgeSettings(steps=3, batch_size=4))
     seeing = (teacher, judge, world)
     settings = (TRAINING, Distillation(), LOOKING)

@@ -124,8 +124,8 @@ def the_teacher_follows_its_text(measures: Measures) -> Verdict:
 
 
 @claim(
-    "Twenty updates on one unseen prompt alone, from what the generator makes of it, raise its R-probability (mean over "
-    "prompts).",
+    "Twenty updates on one unseen prompt alone, from what the generator makes of it, raise its R-probability (mean "
+    "over prompts).",
     "house (AToM)",
 )
 def refining_helps(measures: Measures) -> Verdict:

@@ -41,7 +41,7 @@ class HoldsTeacher(Protocol):
 class HoldsJudge(Protocol):
     """An artifact with a judge in it."""
 
-    def load(self) -> Judge: ...
+    def load(self, device: str = "cpu") -> Judge: ...
 
 
 class HoldsWorld(Protocol):
@@ -52,8 +52,8 @@ class HoldsWorld(Protocol):
 
 def studio_of(teacher: HoldsTeacher, judge: HoldsJudge | None, world: HoldsWorld | None, device: str) -> Studio:
     """Everything opened, on a device."""
-    judging = None if judge is None else judge.load().to(device)
-    return Studio(teacher.load(device), judging, None if world is None else world.load())
+    reader = None if judge is None else judge.load(device)
+    return Studio(teacher.load(device), reader, None if world is None else world.load())
 
 
 class TrainedTextToMesh(Artifact):
