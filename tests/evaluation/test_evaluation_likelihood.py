@@ -10,7 +10,8 @@ import transformers
 from evaluation_standins import requests
 from tokenizers import processors
 
-from glasshouse.evaluation.likelihood import Encoded, encode_requests, log_likelihoods, prefix_of
+from glasshouse.evaluation.encoding import Encoded, encode_requests, prefix_of
+from glasshouse.evaluation.likelihood import log_likelihoods
 from glasshouse.evaluation.requests import LogLikelihood, ScoringError
 from glasshouse.nn.configuration import llama, olmo, olmo_2
 from glasshouse.nn.transformer import Transformer

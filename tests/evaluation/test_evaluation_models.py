@@ -11,8 +11,9 @@ from evaluation_standins import loaded_model, requests, texts
 
 from glasshouse.cli import cli
 from glasshouse.data.tokens.tokenizer import save_tokenizer
+from glasshouse.evaluation.encoding import encode_requests
 from glasshouse.evaluation.generated import GeneratedTask
-from glasshouse.evaluation.likelihood import encode_requests, log_likelihoods
+from glasshouse.evaluation.likelihood import log_likelihoods
 from glasshouse.evaluation.models import ModelError, open_folder, scored_model
 from glasshouse.evaluation.rank_classification import RankedTask
 from glasshouse.evaluation.running import run

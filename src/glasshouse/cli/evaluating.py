@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--against", metavar="MODEL", help="Another model, compared on the same items.")
 @click.option("--limit", type=click.IntRange(min=1), help="A seeded sample of this many items or documents of each.")
-@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True, help="Examples before every item.")
+@click.option("--shots", type=click.IntRange(min=0), help="Examples before every item; else as many as the task says.")
 @click.option("--seed", default=0, show_default=True, help="Of samples, examples, generated items and intervals.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs.")
 @click.option("--key-variable", metavar="NAME", help="Environment variable with the key of a served model.")
@@ -49,7 +49,7 @@ def evaluate(
     held_out: tuple[str, ...],
     against: str | None,
     limit: int | None,
-    shots: int,
+    shots: int | None,
     seed: int,
     device: str,
     key_variable: str | None,

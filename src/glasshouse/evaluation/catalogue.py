@@ -21,13 +21,13 @@ class NoSuchTaskError(ValueError):
     """Nothing goes by this name."""
 
 
-def tasks_named(names: Sequence[str], *, limit: int | None = None, seed: int = 0, shots: int = 0) -> list[Task]:
+def tasks_named(names: Sequence[str], *, limit: int | None = None, seed: int = 0, shots: int | None = None) -> list[Task]:
     """The tasks that are meant.
 
     Args:
         limit: a seeded sample of this many items of each.
         seed: of samples, generated items and examples.
-        shots: examples before every item.
+        shots: examples before every item; by default as many as the task says, of questions none.
 
     Raises:
         NoSuchTaskError: telling what there is.
@@ -38,7 +38,7 @@ def tasks_named(names: Sequence[str], *, limit: int | None = None, seed: int = 0
         if kind == "lm_eval":
             from glasshouse.evaluation.harness.tasks import harness_tasks
 
-            found += harness_tasks(rest, limit=limit, seed=seed, shots=shots or None)
+            found += harness_tasks(rest, limit=limit, seed=seed, shots=shots)
         else:
             sources = _sources(name, limit, seed)
             found += [RankedTask(WithExamples(source, shots, seed) if shots else source) for source in sources]

@@ -12,6 +12,7 @@ seen from here: the identity is that of the address, the name and the form.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -119,8 +120,8 @@ class EndpointScorer:
             raise self._refusal("it does not echo the prompt")
         border = len(context.rstrip()) or len(context)
         scored = [row for row in inside if row[0] >= border] or inside[-1:]
-        if any(nats is None for _, nats, _ in scored):
-            raise ScoringError(f"{self.url} gives a token of {request.continuation[:80]!r} no probability")
+        if not all(isinstance(nats, int | float) and math.isfinite(nats) for _, nats, _ in scored):
+            raise ScoringError(f"{self.url} gives a token of {request.continuation[:80]!r} no probability: {scored}")
         greedy = all(nats >= max((top or {}).values(), default=nats) for _, nats, top in scored)
         return Likelihood(float(sum(nats for _, nats, _ in scored)), greedy, len(scored))
 

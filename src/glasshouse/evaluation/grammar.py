@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from glasshouse.evaluation.likelihood import encoder
+from glasshouse.evaluation.encoding import encoder
 from glasshouse.evaluation.perplexity import bits_per_byte, document_nats
 from glasshouse.store.configuration import named_seed
 from glasshouse.store.panels import Numbers, Panel

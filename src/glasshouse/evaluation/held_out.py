@@ -24,7 +24,7 @@ from glasshouse.data.contamination.paragraphs import ParagraphIndex, ParagraphRu
 from glasshouse.data.document import Document, Origin, batches, strings
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.data.sources.reading import UNKNOWN_SOURCE, fingerprint_files, read_documents
-from glasshouse.evaluation.likelihood import encoder
+from glasshouse.evaluation.encoding import encoder
 from glasshouse.store.configuration import named_seed
 
 if TYPE_CHECKING:

@@ -2,15 +2,7 @@
 
     log p(c | x) = sum_i log p(c_i | x, c_<i)
 
-Where context and continuation meet, tokens may merge. As lm-evaluation-harness does, white space at the end of the
-context is moved to the continuation, context + continuation and context are encoded, and the continuation's tokens are
-what the whole has after as many tokens as the context has. Deviations: the context is taken from the whole too, so that
-the model reads the text as it would be written; and where a merge leaves the continuation no token of its own, the last
-token of the whole is scored, instead of an error.
-
-A token that the tokenizer itself puts before texts (Llama's <s>) stands before the context, as in the harness.
-A context too long for the model loses tokens on its left, and the number is told; a continuation is never cut. An empty
-context is the end-of-sequence token, which stands before every document.
+How texts become tokens is said in `encoding`.
 
 On our own transformer the continuations of one context share one pass: they lie behind each other in a row, a mask
 keeps them from seeing each other, and each starts at the position after the context. That is exact, and any other
@@ -20,32 +12,23 @@ causal model gets a row for each continuation.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import tokenizers
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glasshouse.evaluation.requests import LogLikelihood, ScoringError
+from glasshouse.evaluation.encoding import Encoded, Ids
+from glasshouse.evaluation.requests import ScoringError
 from glasshouse.language.pretrain import embedding
-from glasshouse.nn.threads import one_thread
+from glasshouse.nn.threads import threads_for
 from glasshouse.nn.transformer import Transformer
 
-Ids = tuple[int, ...]
-LOGITS = 1 << 25
-"""Most scores (positions x vocabulary) held at once."""
-
-
-class Encoded(NamedTuple):
-    """A request in tokens. `cut` tokens were taken off the left of the context; at least one token is left of it."""
-
-    context: Ids
-    continuation: Ids
-    cut: int = 0
+LOGITS = {"cpu": 1 << 25, "cuda": 1 << 28}
+"""Most scores (positions x vocabulary) held at once, by device."""
 
 
 class Likelihoods(NamedTuple):
@@ -53,56 +36,6 @@ class Likelihoods(NamedTuple):
 
     log_likelihood: npt.NDArray[np.float64]
     greedy: npt.NDArray[np.bool_]
-
-
-def encoder(tokenizer: Any) -> Callable[[Sequence[str]], list[list[int]]]:
-    """Texts to token ids with nothing added at their ends, of a `tokenizers` or a `transformers` tokenizer."""
-    if not isinstance(tokenizer, tokenizers.Tokenizer):
-        return lambda texts: [list(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
-    plain = tokenizers.Tokenizer.from_str(tokenizer.to_str())
-    plain.no_padding()
-    plain.no_truncation()
-    return lambda texts: [found.ids for found in plain.encode_batch(list(texts), add_special_tokens=False)]
-
-
-def prefix_of(tokenizer: Any) -> Ids:
-    """The special tokens that a tokenizer puts before every text; of most there are none."""
-    given = tokenizer.encode("a", add_special_tokens=True)
-    ids, plain = list(getattr(given, "ids", given)), encoder(tokenizer)(["a"])[0]
-    return tuple(ids[: ids.index(plain[0])]) if plain and plain[0] in ids else ()
-
-
-def encode_requests(
-    tokenizer: Any, requests: Sequence[LogLikelihood], *, end_of_sequence: int, context: int
-) -> list[Encoded]:
-    """Requests in tokens, their contexts cut to fit.
-
-    Args:
-        end_of_sequence: the token that stands for an empty context.
-        context: longest input of the model, in tokens.
-
-    Raises:
-        ScoringError: an empty continuation, or one longer than the model's context.
-    """
-    kept = [request.context.rstrip() for request in requests]
-    texts = dict.fromkeys(kept) | dict.fromkeys(request.context + request.continuation for request in requests)
-    ids = dict(zip(texts, encoder(tokenizer)(list(texts)), strict=True))
-    prefix = prefix_of(tokenizer)
-    found = []
-    for request, before in zip(requests, kept, strict=True):
-        whole = ids[request.context + request.continuation]
-        if not request.continuation or not whole:
-            raise ScoringError(f"there is nothing to score after {request.context[-80:]!r}: the continuation is empty")
-        border = min(len(ids[before]), len(whole) - 1)
-        given, continuation = (*prefix, *whole[:border]) or (end_of_sequence,), tuple(whole[border:])
-        room = context - len(continuation) + 1
-        if room < 1:
-            raise ScoringError(
-                f"the continuation {request.continuation[:80]!r} has {len(continuation)} tokens, the model's context "
-                f"is {context}: a continuation is never cut; leave the question out or take a model with more context"
-            )
-        found.append(Encoded(given[-room:], continuation, max(0, len(given) - room)))
-    return found
 
 
 class _Row(NamedTuple):
@@ -166,7 +99,8 @@ def likelihood_batches(
     own = isinstance(model, Transformer)
     rows = sorted(_rows(requests, context if own and share else 0), key=lambda row: (row.shared, -row.length))
     if not own:
-        batch_tokens = min(batch_tokens, max(1, LOGITS // embedding(model).num_embeddings))
+        table = embedding(model)
+        batch_tokens = min(batch_tokens, max(1, _most_logits(table.weight.device) // table.num_embeddings))
     sums, greedy = np.zeros(len(requests)), np.ones(len(requests), np.bool_)
     while rows:
         most = max(1, batch_tokens // rows[0].length)
@@ -175,7 +109,7 @@ def likelihood_batches(
         numbers = [number for row in chosen for number, _ in row.continuations]
         if all(number in known for number in numbers):
             continue
-        with one_thread(), torch.no_grad():
+        with threads_for(model), torch.no_grad():
             _score(model, chosen, sums, greedy)
         if not np.isfinite(sums[numbers]).all():
             place = next(number for number in numbers if not np.isfinite(sums[number]))
@@ -184,6 +118,10 @@ def likelihood_batches(
                 "numbers are too large for their precision"
             )
         yield numbers, Likelihoods(sums[numbers], greedy[numbers])
+
+
+def _most_logits(device: torch.device) -> int:
+    return LOGITS.get(device.type, LOGITS["cpu"])
 
 
 def _rows(requests: Sequence[Encoded], longest: int) -> list[_Row]:
@@ -238,7 +176,7 @@ def _score(
     device = next(model.parameters()).device
     layout = _layout(rows)
     predicted, head = _predictions(model, layout, rows[0].shared, device)
-    step = max(1, LOGITS // (len(head) if head is not None else predicted.shape[-1]))
+    step = max(1, _most_logits(device) // (len(head) if head is not None else predicted.shape[-1]))
     for first in range(0, len(layout.at), step):
         chosen = slice(first, first + step)
         index, place = torch.from_numpy(layout.at[chosen].T).to(device)

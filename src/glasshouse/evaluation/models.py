@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from glasshouse.data.tokens.tokenizer import load_tokenizer
-from glasshouse.evaluation.likelihood import prefix_of
+from glasshouse.evaluation.encoding import prefix_of
 from glasshouse.language.measures import CausalModel
 from glasshouse.language.model import model_of
 from glasshouse.language.pretrain import model_context

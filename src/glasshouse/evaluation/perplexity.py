@@ -34,7 +34,7 @@ from glasshouse.evaluation.held_out import (
 )
 from glasshouse.evaluation.intervals import Floats, Interval, bootstrap
 from glasshouse.evaluation.ngram import NGram
-from glasshouse.nn.threads import one_thread
+from glasshouse.nn.threads import threads_for
 from glasshouse.store.panels import Bars, Panel, Table
 from glasshouse.store.progress import Bar
 
@@ -74,7 +74,7 @@ def document_nats(
     windows.sort(key=lambda window: -len(window[1]))
     device = next(model.parameters()).device
     nats = np.zeros(len(documents))
-    with torch.no_grad(), one_thread():
+    with torch.no_grad(), threads_for(model):
         for first in range(0, len(windows), batch):
             chosen = windows[first : first + batch]
             longest = len(chosen[0][1])

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from glasshouse.evaluation.requests import Answer, Generate, Request
+from glasshouse.evaluation.requests import Answer, Request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +74,3 @@ def mean_of(score: str, best: float | None = 1.0) -> Metric:
         return sum(found) / len(found)
 
     return Metric(mean, best, score)
-
-
-def prompt_of(request: Request) -> str:
-    """The text that the model reads before it answers."""
-    return request.prompt if isinstance(request, Generate) else request.context

@@ -1,7 +1,6 @@
 """Greedy text in batches, up to a stop text: what tasks with free answers are made of.
 
-Prompts are encoded as texts are (see `likelihood`): with the tokens that the tokenizer puts before them, and cut on the
-left so that the answer has room. A row ends at an end token of the model, before the first of its stop texts, or after
+A row ends at an end token of the model, before the first of its stop texts, or after
 as many tokens as were asked for. This is what lm-evaluation-harness does.
 
 Deviation: decoding is greedy and nothing else; a repetition penalty that a Hugging Face model brings in its
@@ -12,50 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glasshouse.evaluation.likelihood import Ids, encoder, prefix_of
-from glasshouse.evaluation.requests import Generate, ScoringError, Written
+from glasshouse.evaluation.encoding import EncodedPrompt
+from glasshouse.evaluation.requests import ScoringError, Written
 from glasshouse.language.generation import next_scores
-from glasshouse.nn.threads import one_thread
+from glasshouse.nn.threads import threads_for
 from glasshouse.nn.transformer import KeyValueCache, Transformer
 
 LOOK_BACK = 8
 """Tokens beyond the bytes of a stop text that are decoded to look for it at every step."""
-
-
-class EncodedPrompt(NamedTuple):
-    """A prompt in tokens, with what ends its answer; `cut` tokens were taken off its left."""
-
-    prompt: Ids
-    stop: tuple[str, ...]
-    tokens: int
-    cut: int = 0
-
-
-def encode_prompts(
-    tokenizer: Any, requests: Sequence[Generate], *, end_of_sequence: int, context: int
-) -> list[EncodedPrompt]:
-    """Prompts in tokens, cut to leave room for the answer.
-
-    Raises:
-        ScoringError: no tokens are asked for, or the answer alone would fill the context.
-    """
-    prefix, found = prefix_of(tokenizer), []
-    for request, ids in zip(requests, encoder(tokenizer)([r.prompt for r in requests]), strict=True):
-        room = context - request.tokens
-        if request.tokens < 1 or room < 1:
-            raise ScoringError(
-                f"{request.tokens} tokens are to be written after {request.prompt[-80:]!r}, the model's context is "
-                f"{context}: ask for one or more, and leave room for the prompt"
-            )
-        given = (*prefix, *ids) or (end_of_sequence,)
-        found.append(EncodedPrompt(given[-room:], request.stop, request.tokens, max(0, len(given) - room)))
-    return found
 
 
 def written_batches(
@@ -88,7 +57,7 @@ def written_batches(
                 continue
             chosen = [prompts[number] for number in numbers]
             write = _write if isinstance(model, Transformer) else _write_theirs
-            with one_thread(), torch.no_grad():
+            with threads_for(model), torch.no_grad():
                 made = write(model, chosen, _Endings(tokenizer, chosen, ends))  # type: ignore[arg-type]
             yield numbers, [_written(tokenizer, ids, prompt) for ids, prompt in zip(made, chosen, strict=True)]
 

@@ -6,6 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import nn
+
+SMALL = 100_000_000
+"""Weights up to which a model counts as small."""
 
 
 @contextlib.contextmanager
@@ -22,3 +26,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def threads_for(model: nn.Module) -> Iterator[None]:
+    """One thread for a small model, for a larger one as many as torch has."""
+    size = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    with one_thread() if size <= SMALL else contextlib.nullcontext():
+        yield

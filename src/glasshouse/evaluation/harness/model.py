@@ -16,7 +16,8 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from glasshouse.evaluation.likelihood import Encoded, encoder, log_likelihoods
+from glasshouse.evaluation.encoding import Encoded, encoder
+from glasshouse.evaluation.likelihood import log_likelihoods
 from glasshouse.evaluation.models import open_named
 from glasshouse.evaluation.requests import Generate, Likelihood, LogLikelihood, ScoringError, Written
 from glasshouse.evaluation.scorers import LocalScorer, answers
