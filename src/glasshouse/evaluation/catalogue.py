@@ -21,7 +21,9 @@ class NoSuchTaskError(ValueError):
     """Nothing goes by this name."""
 
 
-def tasks_named(names: Sequence[str], *, limit: int | None = None, seed: int = 0, shots: int | None = None) -> list[Task]:
+def tasks_named(
+    names: Sequence[str], *, limit: int | None = None, seed: int = 0, shots: int | None = None
+) -> list[Task]:
     """The tasks that are meant.
 
     Args:
