@@ -137,6 +137,11 @@ def the_judge_can_judge(measures: Measures) -> Verdict:
     return above(measures["judge/r_at_1"], 0.98)
 
 
+@claim("The judge knows the meshes of most captions: R@1 at least 0.8.", "house (AToM)")
+def own_world_is_recognised(measures: Measures) -> Verdict:
+    return above(measures["model/seen/r_at_1"], 0.8)
+
+
 CLAIMS = (
     one_generator_makes_many_meshes,
     unseen_prompts_work,

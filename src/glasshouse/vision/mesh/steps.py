@@ -29,6 +29,8 @@ from glasshouse.vision.mesh.worlds.pictures import World
 
 GOAL = 0.8
 """The R-probability that costs are compared at."""
+MOST = 16
+"""Meshes that the time to a file is measured with."""
 RESULT, ACCOUNTS, TIMINGS = "result.json", "accounts.json", "timings.json"
 
 
@@ -110,14 +112,19 @@ def train_text_to_mesh(
     teacher: HoldsTeacher,
     judge: HoldsJudge | None,
     world: HoldsWorld | None,
-    prompts: PromptSet,
+    prompts: PromptSet | Sequence[str],
     generator: GeneratorConfig,
     training: MeshTraining,
     distillation: Distillation | None,
     looking: Looking,
     device: str = "cpu",
 ) -> TrainedTextToMesh:
-    """Train one generator on the seen prompts of a set; with no `distillation` it learns from true pictures."""
+    """Train one generator on the seen prompts of a set, or on all that are given.
+
+    Without `distillation` it learns from true pictures.
+    """
+    if not isinstance(prompts, PromptSet):
+        prompts = PromptSet("given", tuple(prompts), ())
     studio = Studio(teacher.load(), None if judge is None else judge.load(), None if world is None else world.load())
     with run.bar(f"training a {generator.kind} generator", training.stages.updates) as bar:
         outcome = train_generator(
@@ -245,13 +252,16 @@ class Latency(Artifact):
 
 @step()
 def measure_latency(run: Run, model: TrainedTextToMesh, prompts: Sequence[str], resolution: int = 32) -> Latency:
-    """Make meshes one after another and write each as GLB; medians of CPU seconds, the first two left out."""
+    """Make meshes one after another and write each as GLB; medians of CPU seconds, the first two left out.
+
+    Of fewer than three prompts the last is made again. At most `MOST` are made.
+    """
     from glasshouse.vision.mesh.export_glb import glb_bytes
 
     loaded = model.load()
     spent: dict[str, list[float]] = {"text and planes": [], "prompt to GLB": []}
     closed = []
-    for prompt in prompts:
+    for prompt in [*prompts, prompts[-1], prompts[-1]][:MOST]:
         begin = time.process_time()
         with torch.no_grad():
             loaded.generator.shapes(loaded.tokens([prompt]))
