@@ -14,6 +14,7 @@ from glasshouse.store.execution import execute
 from glasshouse.store.report import write_report
 from glasshouse.store.store import Store
 from glasshouse.vision.diffusion.denoising import DenoisingSettings
+from glasshouse.vision.mesh.baseline_steps import measure_latency, settle, train_single_prompts
 from glasshouse.vision.mesh.claims import ABLATIONS, CLAIMS
 from glasshouse.vision.mesh.generator import GeneratorConfig
 from glasshouse.vision.mesh.judge import JudgeSettings
@@ -22,13 +23,7 @@ from glasshouse.vision.mesh.measuring import Looking
 from glasshouse.vision.mesh.objectives import MeshTraining
 from glasshouse.vision.mesh.prompt_sets import PromptSet, prompt_set
 from glasshouse.vision.mesh.sds import Distillation
-from glasshouse.vision.mesh.steps import (
-    TrainedTextToMesh,
-    measure_latency,
-    settle,
-    train_single_prompts,
-    train_text_to_mesh,
-)
+from glasshouse.vision.mesh.steps import TrainedTextToMesh, train_text_to_mesh
 from glasshouse.vision.mesh.teacher_steps import TeacherSettings, train_teacher
 from glasshouse.vision.mesh.two_stage import MeshStage, Stages, VolumeStage
 from glasshouse.vision.mesh.world_steps import render_blocks

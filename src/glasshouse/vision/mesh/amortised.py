@@ -49,7 +49,7 @@ class Studio:
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Prompts as the generator reads them. Raises `PromptError` for what the teacher does not know."""
         with torch.no_grad():
-            return self.teacher.tokens(prompts)
+            return self.teacher.tokens(prompts).float()
 
     def criticism(self, prompts: Sequence[str], distillation: Distillation | None) -> Criticism:
         """Score distillation, or with None the distance to true pictures."""
