@@ -90,6 +90,8 @@ def test_another_model_or_other_data_is_refused(written, tmp_path):
         evaluate(whole, LocalScorer(loaded_model(seed=5), batch_tokens=300))
     with pytest.raises(JournalError, match="data: "):
         evaluate(whole, LocalScorer(loaded_model()), [RankedTask(GeneratedTask("colours", 20, seed=1))])
+    with pytest.raises(JournalError, match=r"setting: 'cpu, torch.float32, 300 tokens a batch' there, .* 4096 tokens"):
+        evaluate(whole, LocalScorer(loaded_model()))
     with pytest.raises(TaskNameError, match="colours, colours"):
         evaluate(tmp_path, LocalScorer(loaded_model()), [TASKS[0], TASKS[0]])
 

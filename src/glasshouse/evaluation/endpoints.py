@@ -67,6 +67,11 @@ class EndpointScorer:
         """A hash of the address, the name and the form."""
         return fingerprint([self.url, self.model, self.form])
 
+    @property
+    def setting(self) -> str:
+        """The form, and how many requests are on their way at a time."""
+        return f"{self.form}, {self._at_once} at a time"
+
     def batches(self, requests: Sequence[Request], known: Container[int] = ()) -> Iterator[Mapping[int, Answer]]:
         """Answers, `at_once` at a time. Raises `ScoringError`, or the `EngineError` of the last attempt."""
         with ThreadPoolExecutor(self._at_once) as pool:

@@ -142,7 +142,7 @@ def _questions(path: str, domain_prompt: str | None) -> Iterator[Question]:
                 yield _question(identifier, requests, label, domain_prompt)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, QuestionError):
-                raise
+                raise QuestionError(f"{path}, row {number}: {error}") from None
             raise QuestionError(
                 f"{path}, row {number}: not a question that can be read ({type(error).__name__}: {error}); "
                 "see glasshouse.evaluation.question_files for the forms"

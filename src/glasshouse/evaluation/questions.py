@@ -33,6 +33,8 @@ class Question:
                 f"question {self.id!r} has {len(self.requests)} choices and the label {self.label}: "
                 "it needs two choices or more, and a label that is one of them"
             )
+        if empty := [place for place, request in enumerate(self.requests) if not request.continuation.strip()]:
+            raise QuestionError(f"choice {empty[0]} of question {self.id!r} is empty: nothing can be scored of it")
 
 
 class QuestionSource(Protocol):

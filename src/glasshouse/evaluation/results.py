@@ -82,9 +82,11 @@ def file_name(task: str) -> str:
 
 
 def provenance(task: Task, scorer: Scorer) -> dict[str, str]:
-    """Hashes of everything that the numbers of a task depend on."""
+    """Everything that the numbers of a task depend on, as hashes where it is large."""
     code = fingerprint([code_fingerprint(type(part)) for part in (task, scorer)])
-    return {"model": scorer.identity, **task.hashes, "code": code, "torch": torch.__version__}
+    return {
+        "model": scorer.identity, "setting": scorer.setting, **task.hashes, "code": code, "torch": torch.__version__
+    }  # fmt: skip
 
 
 def results_of(

@@ -25,11 +25,15 @@ class Scorer(Protocol):
     """A model that answers requests.
 
     Attributes:
-        identity: a hash of all that its answers depend on.
+        identity: a hash of the model.
+        setting: how it is asked, where that may change the last bits of its answers.
     """
 
     @property
     def identity(self) -> str: ...
+
+    @property
+    def setting(self) -> str: ...
 
     def batches(self, requests: Sequence[Request], known: Container[int] = ()) -> Iterator[Mapping[int, Answer]]:
         """Answers by the number of the request, as batches are finished.
@@ -66,6 +70,12 @@ class LocalScorer:
     def identity(self) -> str:
         """A hash of the weights and the tokenizer."""
         return identity_of(self.model.transformer, self.model.tokenizer)
+
+    @property
+    def setting(self) -> str:
+        """Device, precision and size of batches."""
+        weight = next(self.model.transformer.parameters())
+        return f"{weight.device.type}, {weight.dtype}, {self.batch_tokens} tokens a batch"
 
     def batches(self, requests: Sequence[Request], known: Container[int] = ()) -> Iterator[dict[int, Answer]]:
         """Log-likelihoods first, then texts. Raises `ScoringError` naming what cannot be answered."""
