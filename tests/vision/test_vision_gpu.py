@@ -81,7 +81,7 @@ def test_diffusion_learns_and_samples(tmp_path: Path) -> None:
     settings = DenoisingSettings(steps=150, batch_size=32, checkpoint_every=150)
     config = DiffusionConfig(size=8, unet=UNetConfig(channels=1, widths=(16, 16), heads=2, token_width=8), text=names)
     objective = Denoising(DiffusionModel(config, 0).to("cuda"), settings)
-    words = objective.model.text.ids(["dark"] * 32 + ["light"] * 32)
+    words = objective.model.text.vocabulary.ids(["dark"] * 32 + ["light"] * 32)
     level = torch.cat([torch.full((32, 1, 8, 8), -0.8), torch.full((32, 1, 8, 8), 0.8)])
     train(objective, TensorRows({"picture": level, "words": words}), settings.training(), tmp_path)
     generator = torch.Generator().manual_seed(0)
