@@ -37,7 +37,9 @@ def test_every_format_is_read_centred_and_scaled(tmp_path, suffix):
     assert found.caption == "red box"
     assert quarantine.rows_quarantined == 0
     assert found.mesh.is_watertight
-    torch.testing.assert_close(found.mesh.vertices.amax(0), torch.tensor([0.4, 0.8, 0.4]), atol=1e-5, rtol=0)
+    largest = torch.tensor([0.5, 1.0, 0.5]) * (0.9 / math.sqrt(1.5))  # its corners are 0.9 from the middle
+    torch.testing.assert_close(found.mesh.vertices.amax(0), largest, atol=1e-5, rtol=0)
+    assert read(tmp_path, radius=2.0)[0][0].mesh.vertices.max().item() == pytest.approx(0.8)
     if suffix in ("glb", "obj", "ply"):
         assert (found.mesh.painted - torch.tensor([1.0, 0, 0])).abs().max() < 0.01
 

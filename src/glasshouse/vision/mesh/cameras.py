@@ -12,6 +12,7 @@ the object in a cube of half-width 1, so the default distances are twice as larg
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -181,6 +182,13 @@ def sample_cameras(count: int, generator: torch.Generator, rules: CameraRules | 
         up=torch.tensor([0.0, 1.0, 0.0], device=device) + normal(rules.up_jitter),
         shift=uniform(-jitter, jitter, count, 3),
     )
+
+
+def rings(azimuths: int, elevations: Sequence[float], distance: float = 4.0, field_of_view: float = 40.0) -> Cameras:
+    """`azimuths` cameras at each elevation; every ring is turned by a share of the step against the one before."""
+    ring = torch.arange(len(elevations)).repeat_interleave(azimuths)
+    azimuth = (torch.arange(azimuths).repeat(len(elevations)) + ring / len(elevations)) * (360 / azimuths)
+    return orbit(azimuth, torch.tensor(list(elevations), dtype=torch.float32)[ring], distance, field_of_view)
 
 
 def turntable(count: int, elevation: float = 20.0, distance: float = 4.0, field_of_view: float = 40.0) -> Cameras:

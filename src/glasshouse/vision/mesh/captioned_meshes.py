@@ -32,13 +32,15 @@ class MeshFolder(Config):
 
     Attributes:
         path: the folder; sub-folders are looked into.
-        half_width: the longest side of a mesh runs from -half_width to half_width.
+        half_width: no coordinate of a mesh is larger.
+        radius: no vertex is farther from the middle; so it is seen whole from all around.
         most_faces: a mesh with more is put aside (simplify it first).
         most_bytes: a larger file is put aside unread.
     """
 
     path: str
     half_width: float = Field(0.8, gt=0, le=1)
+    radius: float = Field(0.9, gt=0)
     most_faces: int = Field(200_000, ge=1)
     most_bytes: int = Field(64_000_000, ge=1)
 
@@ -126,7 +128,9 @@ def _read(path: Path, folder: MeshFolder) -> Mesh:
         )
     if not mesh.area > 0:
         raise MeshError("all faces have area 0")
-    return mesh.normalised(folder.half_width)
+    if mesh.is_watertight and mesh.volume < 0:
+        mesh = mesh.but(faces=mesh.faces.flip(1))  # inside out
+    return mesh.normalised(folder.half_width, folder.radius)
 
 
 def _root(folder: MeshFolder) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -109,13 +110,16 @@ class Mesh:
         """Area of all faces."""
         return float(face_normals(self.vertices, self.faces).double().norm(dim=-1).sum() / 2)
 
-    def normalised(self, half_width: float = 0.9) -> Mesh:
-        """Moved and scaled so that the bounding box is centred and its longest side runs from -half_width to it."""
-        low, high = self.vertices.amin(0), self.vertices.amax(0)
-        width = float((high - low).max())
+    def normalised(self, half_width: float = 0.9, radius: float = math.inf) -> Mesh:
+        """Moved so that the bounding box is centred, and scaled to be as large as two bounds allow.
+
+        No coordinate is larger than `half_width`, and no vertex is farther than `radius` from the middle.
+        """
+        centred = self.vertices - (self.vertices.amin(0) + self.vertices.amax(0)) / 2
+        width, reach = float(centred.abs().max()), float(centred.norm(dim=-1).max())
         if width <= 0:
             raise MeshError("all vertices are in one point, so the mesh has no size to normalise")
-        return self.but(vertices=(self.vertices - (low + high) / 2) * (2 * half_width / width))
+        return self.but(vertices=centred * min(half_width / width, radius / reach))
 
 
 def face_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "f 3"]:
