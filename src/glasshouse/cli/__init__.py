@@ -59,6 +59,7 @@ for command in (
         models.chat,
         publish.publish,
         quantise.quantise,
+        quantise.map_compression,
         models.trace,
         reruns.retrain,
     ),

@@ -65,28 +65,88 @@ def quantise(
         in_store(location, model, settings, rows, seed, device)
 
 
+@click.command("map-compression")
+@click.argument("model")
+@click.option("--task", "tasks", multiple=True, metavar="NAME", help="As of `evaluate`. May be given again.")
+@click.option("--bits", default="8,4,3,2", show_default=True, metavar="N,N", help="Bits to try.")
+@click.option("--methods", default="rtn,gptq", show_default=True, metavar="NAME,NAME", help="Methods to try.")
+@click.option(
+    "--group-size", type=click.IntRange(min=0), default=64, show_default=True,
+    help="Columns that share a grid; 0: the whole row.",
+)  # fmt: skip
+@click.option("--beside", multiple=True, metavar="MODEL", help="Another model, measured as it is. May be given again.")
+@click.option("--rows", default=128, show_default=True, type=click.IntRange(min=1), help="Most rows to calibrate on.")
+@click.option("--limit", type=click.IntRange(min=1), help="A seeded sample of this many items of each task.")
+@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True, help="Examples before every item.")
+@click.option("--seed", default=0, show_default=True, help="Of samples, examples, calibration and intervals.")
+@READS
+def map_compression(
+    model: str, tasks: tuple[str, ...], bits: str, methods: str, group_size: int, beside: tuple[str, ...], rows: int,
+    limit: int | None, shots: int, seed: int, location: str,
+) -> None:  # fmt: skip
+    """Quantise a MODEL of the store by every method to every number of bits, and measure all beside it.
+
+    Prints what they reach in tasks and on the text held out from their training; `glasshouse report map-compression`
+    writes a page with quality drawn over bytes.
+    """
+    from glasshouse.cli.evaluating import text_of
+    from glasshouse.evaluation.compression import CompressionMap, NamedTasks
+    from glasshouse.evaluation.compression import map_compression as measure
+    from glasshouse.language.quantisation.settings import Quantisation
+    from glasshouse.language.quantisation.steps import quantise as make
+    from glasshouse.store.execution import execute
+    from glasshouse.store.panels import Table
+
+    store, original = open_store(location), open_model(location, model)
+    shards = shards_behind(store, original)
+    models = {"dense": original, **{name: open_model(location, name) for name in beside}}
+    for number in map(int, bits.split(",")):
+        for method in methods.split(","):
+            settings = Quantisation(bits=number, method=method, group_size=group_size or None)
+            models[f"{number} bits {method}"] = make(original, settings, shards, rows=rows, seed=seed)
+    asked = NamedTasks(names=tasks, limit=limit, shots=shots, seed=seed)
+    with reporting() as reporter:
+        made = execute(measure(models, asked, shards, per_source=limit, seed=seed), store, reporter)
+    assert isinstance(made, CompressionMap)  # noqa: S101
+    remember(store, "map-compression", made, original)
+    for panel in made.panels():
+        if isinstance(panel, Table):
+            click.echo(f"{panel.title}\n{text_of(panel)}\n{panel.note}")
+
+
 def in_store(location: str, model: str, settings: Any, rows: int, seed: int, device: str) -> None:
     """Run the step on a model of the store, calibrated on the shards it was trained on first."""
-    from glasshouse.data.steps import Shards
     from glasshouse.language.quantisation.steps import QuantisedModel
     from glasshouse.language.quantisation.steps import quantise as make
     from glasshouse.store.execution import execute
-    from glasshouse.store.lineage import ancestors
-    from glasshouse.store.store import StoreError
 
     store, original = open_store(location), open_model(location, model)
-    behind = [store.open(name) for name in ancestors(store, original.path.name)]
-    shards = next((item for item in behind if isinstance(item, Shards)), None)
-    if shards is None and settings.method == "gptq":
-        raise StoreError(f"{original} has no token shards behind it to calibrate on: quantise its folder with --text")
+    shards = shards_behind(store, original) if settings.method == "gptq" else None
     with reporting() as reporter:
         made = execute(make(original, settings, shards, rows=rows, seed=seed, device=device), store, reporter)
     assert isinstance(made, QuantisedModel)  # noqa: S101
-    used = made.manifest["resources"]
-    arguments = {"model": original.id, "bits": settings.bits, "method": settings.method}
-    run = {"artifact": made.path.name, "arguments": arguments}
-    store.record_run("quantise", run | {"started": used["started"], "wall_seconds": used["wall_seconds"]})
+    remember(store, "quantise", made, original)
     click.echo(f"{made.path.name}: {_told(made.values)}")
+
+
+def shards_behind(store: Any, model: Any) -> Any:
+    """The shards that a model, or the one it was tuned from, was trained on first."""
+    from glasshouse.data.steps import Shards
+    from glasshouse.store.lineage import ancestors
+    from glasshouse.store.store import StoreError
+
+    behind = [store.open(name) for name in ancestors(store, model.path.name)]
+    found = next((item for item in behind if isinstance(item, Shards)), None)
+    if found is None:
+        raise StoreError(f"{model} has no token shards behind it to calibrate on: quantise its folder with --text")
+    return found
+
+
+def remember(store: Any, name: str, made: Any, original: Any) -> None:
+    """Record the run, so that `ls` names it and `gc` keeps it."""
+    used = made.manifest["resources"]
+    run = {"artifact": made.path.name, "arguments": {"model": original.id}}
+    store.record_run(name, run | {"started": used["started"], "wall_seconds": used["wall_seconds"]})
 
 
 def into_folder(
