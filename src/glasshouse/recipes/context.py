@@ -30,7 +30,7 @@ from glasshouse.training.configuration import Training
 SMALL, LARGE = "small", "large"
 SHAPES = {SMALL: (96, 2), LARGE: (128, 4)}
 """Width and layers. The large one at 3 bits has fewer bytes than the small one at 16, embedding included."""
-SHARE = 0.85
+SHARE = 0.8
 """Of the text, what is items of the generated tasks."""
 VOCABULARY, CONTEXT = 1024, 256
 CALIBRATION_ROWS = 64
@@ -45,7 +45,7 @@ SHOTS = 3
 
 
 @recipe
-def context(tokens: int = 1_500_000, seeds: int = 3, items: int = 100, data: str = "", limit: int = 50) -> Evaluation:
+def context(tokens: int = 2_000_000, seeds: int = 3, items: int = 100, data: str = "", limit: int = 50) -> Evaluation:
     """Train a small and a large model on context tasks, quantise the large one, and compare them at matched bytes.
 
     Args:
@@ -104,8 +104,8 @@ def trained(shards: Shards, name: str, tokens: int, seed: int) -> LanguageModel:
         feed_forward=feed_forward_width(width, 64),
     )  # fmt: skip
     training = Training(
-        tokens=tokens, batch_size=8, micro_batch_size=4, seed=seed, learning_rate=4e-3, warmup=0.05,
-        final_fraction=0.0, compile=False, checkpoint_every=200,
+        tokens=tokens, batch_size=4, micro_batch_size=2, seed=seed, learning_rate=4.4e-3, warmup=0.05,
+        final_fraction=0.0, compile=False, checkpoint_every=400,
     )  # fmt: skip
     return pretrain(shards, shape, training)
 
@@ -139,7 +139,7 @@ MACRO = "tasks/macro/normalised"
 
 @claim(
     "The large model at 3 bits has no more bytes than the small one at 16, embedding included.",
-    "house (Can Large Language Models Understand Context?)",
+    "house (Can LLMs Understand Context?)",
 )
 def quantised_fits_the_bytes(measures: Measures) -> Verdict:
     return below(max(gains(measures, THREE, SMALL, "bytes")), 1, " bytes more")
@@ -177,7 +177,7 @@ def size_helps(measures: Measures) -> Verdict:
 
 @claim(
     "At 2 bits GPTQ keeps at least half of the perplexity that round-to-nearest loses, with every seed.",
-    "2210.17323, table 2 (there at 3 bits)",
+    "house (Can LLMs Understand Context?)",
 )
 def gptq_keeps_what_rounding_loses(measures: Measures) -> Verdict:
     dense, kept, rounded = (over_seeds(measures, label, "perplexity") for label in (LARGE, TWO, TWO_ROUNDED))
@@ -205,7 +205,7 @@ def examples_help(measures: Measures) -> Verdict:
 
 @claim(
     "A trivial method beats the small model in at least one task, with every seed.",
-    "house (Can Large Language Models Understand Context?)",
+    "house (Can LLMs Understand Context?)",
 )
 def trivial_methods_beat_small_models(measures: Measures) -> Verdict:
     normalised = [over_seeds(measures, SMALL, f"{task_value(task)}/normalised") for task in TASKS]
