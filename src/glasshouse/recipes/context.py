@@ -21,6 +21,7 @@ from glasshouse.evaluation.steps import Evaluation, Measured, conclude
 from glasshouse.language.model import LanguageModel
 from glasshouse.language.quantisation.settings import Quantisation
 from glasshouse.language.quantisation.steps import quantise
+from glasshouse.language.scaling import best_rate
 from glasshouse.language.steps import pretrain
 from glasshouse.nn.configuration import TransformerConfig, feed_forward_width
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
@@ -32,7 +33,9 @@ SHAPES = {SMALL: (96, 2), LARGE: (128, 4)}
 """Width and layers. The large one at 3 bits has fewer bytes than the small one at 16, embedding included."""
 SHARE = 0.8
 """Of the text, what is items of the generated tasks."""
-VOCABULARY, CONTEXT = 1024, 256
+VOCABULARY, CONTEXT, ROWS = 512, 256, 8
+"""So few tokens that names stay syllables: a name that is a token of its own could not be copied where it is new."""
+BYTES_PER_TOKEN = 2.4
 CALIBRATION_ROWS = 64
 MATCHED = Quantisation(bits=3, group_size=64)
 """What the large model is quantised to beside the small one."""
@@ -90,10 +93,10 @@ def context(tokens: int = 2_000_000, seeds: int = 3, items: int = 100, data: str
 def texts(tokens: int) -> Shards:
     """Text on this machine and items of the tasks, tokenised."""
     prose = curate(installed_text(InstalledText(megabytes=4)), keep=dolma_rules, deduplicate=[exact()])
-    sources = {"text": prose, "context": context_texts(items=max(2000, tokens // 25))}
+    sources = {"text": prose, "context": context_texts(items=max(2000, tokens // 50))}
     weights = {"text": 1 - SHARE, "context": SHARE}
     tokenizer = train_tokenizer(mix(sources, weights, total=2_000_000), vocabulary=VOCABULARY)
-    return tokenize(mix(sources, weights, total=4 * tokens), tokenizer, holdout=0.02)
+    return tokenize(mix(sources, weights, total=int(BYTES_PER_TOKEN * tokens)), tokenizer, holdout=0.02)
 
 
 def trained(shards: Shards, name: str, tokens: int, seed: int) -> LanguageModel:
@@ -103,9 +106,10 @@ def trained(shards: Shards, name: str, tokens: int, seed: int) -> LanguageModel:
         vocabulary=VOCABULARY, width=width, layers=layers, heads=width // 32, context=CONTEXT, tied=True,
         feed_forward=feed_forward_width(width, 64),
     )  # fmt: skip
+    rate = best_rate(shape.parameters - VOCABULARY * width, tokens, ROWS * CONTEXT)
     training = Training(
-        tokens=tokens, batch_size=4, micro_batch_size=2, seed=seed, learning_rate=4.4e-3, warmup=0.05,
-        final_fraction=0.0, compile=False, checkpoint_every=400,
+        tokens=tokens, batch_size=ROWS, micro_batch_size=ROWS // 2, seed=seed, learning_rate=float(f"{rate:.2g}"),
+        warmup=0.05, final_fraction=0.0, compile=False, checkpoint_every=400,
     )  # fmt: skip
     return pretrain(shards, shape, training)
 
