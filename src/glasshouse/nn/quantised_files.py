@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from glasshouse.nn.families import ConversionError
-from glasshouse.nn.quantised import PACKED, WORD, Packing, QuantisedLinear, QuantisedWeight
+from glasshouse.nn.quantised import PACKED, WORD, Layout, Packing, QuantisedLinear, QuantisedWeight
 from glasshouse.nn.weight_files import WeightFiles
 
 
@@ -45,8 +45,8 @@ def stated_packing(folder: str | Path) -> Packing:
         document = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         found: dict[str, Any] | None = document.get("quantization_config") if name == "config.json" else document
         if found:
-            layout = found.get("checkpoint_format") or "gptq"
-            if found.get("quant_method", "gptq") != "gptq" or layout not in ("gptq", "gptq_v2"):
+            layout: Any = found.get("checkpoint_format") or "gptq"
+            if found.get("quant_method", "gptq") != "gptq" or layout not in get_args(Layout):
                 raise ConversionError(
                     f"{path} says the weights are {found.get('quant_method')!r} in the layout {layout!r}; "
                     "only 'gptq' in the layouts 'gptq' and 'gptq_v2' is read"

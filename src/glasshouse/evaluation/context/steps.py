@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -43,14 +44,16 @@ class ContextTasks(Config):
         return [self._made(name) for name in self.names]
 
     def _made(self, name: str) -> ContextTask:
-        if name not in GENERATED:
-            shots = {} if self.shots is None else {"shots": self.shots}
-            return named(name, seed=self.seed, limit=self.limit, folder=self.data or None, **shots)
-        settings: dict[str, object] = {"brief": True} if self.brief and name != "winograd" else {}
-        if self.shots is not None and name != "winograd":
+        settings: dict[str, Any] = {}
+        if self.shots is not None and name not in ("winograd", "wsc273"):  # the schemas have no examples
             settings["shots"] = self.shots
-        dial = {"distractors": self.distractors, "distance": self.distance}
-        return named(name, seed=self.seed, limit=self.limit, **dial, **settings)
+        if name not in GENERATED:
+            return named(name, seed=self.seed, limit=self.limit, folder=self.data or None, **settings)
+        if self.brief and name != "winograd":
+            settings["brief"] = True
+        return named(
+            name, seed=self.seed, limit=self.limit, distractors=self.distractors, distance=self.distance, **settings
+        )
 
 
 @step()
