@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from glasshouse.evaluation.few_shot import FewShotError, draw_by_class, draw_examples
+from glasshouse.evaluation.journal import Journal
 from glasshouse.evaluation.records import MetricError, Record, mean_of
 from glasshouse.evaluation.requests import Generate
 from glasshouse.evaluation.running import run
@@ -43,6 +44,27 @@ def test_a_request_may_depend_on_the_last_answer(model):
         text += answers(LocalScorer(model), [Generate(text, (), 2)])[0].text
     assert records[0].response == text
     assert records[0].cut == 0
+
+
+def test_a_task_of_several_rounds_goes_on_where_it_was(model, tmp_path):
+    class Ends(LocalScorer):
+        left = 4
+
+        def batches(self, requests, known=()):
+            for batch in super().batches(requests, known):
+                if self.left == 0:
+                    raise InterruptedError
+                self.left -= 1
+                yield batch
+
+    task, whole = Chain((3, 1, 2, 3)), run(Chain((3, 1, 2, 3)), LocalScorer(model, batch_tokens=16))
+    with pytest.raises(InterruptedError):
+        run(task, Ends(model, batch_tokens=16), journal=Journal(tmp_path / "chain.jsonl", {}))
+    told = []
+    again = run(task, LocalScorer(model, batch_tokens=16), told.append, Journal(tmp_path / "chain.jsonl", {}))
+    assert again == whole
+    assert told[0] > 0
+    assert sum(told) == 9
 
 
 def test_a_mean_is_of_the_records_that_have_the_score():

@@ -23,7 +23,6 @@ from torch.nn import functional
 
 from glasshouse.evaluation.encoding import Encoded, Ids
 from glasshouse.evaluation.requests import ScoringError
-from glasshouse.language.pretrain import embedding
 from glasshouse.nn.threads import threads_for
 from glasshouse.nn.transformer import Transformer
 
@@ -99,8 +98,9 @@ def likelihood_batches(
     own = isinstance(model, Transformer)
     rows = sorted(_rows(requests, context if own and share else 0), key=lambda row: (row.shared, -row.length))
     if not own:
-        table = embedding(model)
-        batch_tokens = min(batch_tokens, max(1, _most_logits(table.weight.device) // table.num_embeddings))
+        table = next((part for part in model.modules() if isinstance(part, nn.Embedding)), None)
+        if table is not None:
+            batch_tokens = min(batch_tokens, max(1, _most_logits(table.weight.device) // table.num_embeddings))
     sums, greedy = np.zeros(len(requests)), np.ones(len(requests), np.bool_)
     while rows:
         most = max(1, batch_tokens // rows[0].length)

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
-from torch.nn import functional
 
+from glasshouse.evaluation.encoding import Encoded
 from glasshouse.evaluation.held_out import (
     HeldOut,
     HeldOutError,
@@ -33,8 +32,8 @@ from glasshouse.evaluation.held_out import (
     trained_on,
 )
 from glasshouse.evaluation.intervals import Floats, Interval, bootstrap
+from glasshouse.evaluation.likelihood import likelihood_batches
 from glasshouse.evaluation.ngram import NGram
-from glasshouse.nn.threads import threads_for
 from glasshouse.store.panels import Bars, Panel, Table
 from glasshouse.store.progress import Bar
 
@@ -65,34 +64,24 @@ def document_nats(
 
     Returns:
         One sum per document, in nats (float64).
+
+    Raises:
+        ScoringError: the model gives a number that is not finite.
     """
-    windows: list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+    windows: list[Encoded] = []
+    owners: list[int] = []
     for index, document in enumerate(documents):
-        inputs = np.concatenate([[end_of_sequence], document[:-1]])
+        ids = [end_of_sequence, *document.tolist()]
         for start in range(0, len(document), context):
-            windows.append((index, inputs[start : start + context], document[start : start + context]))
-    windows.sort(key=lambda window: -len(window[1]))
-    device = next(model.parameters()).device
+            windows.append(Encoded((ids[start],), tuple(ids[start + 1 : start + 1 + context])))
+            owners.append(index)
     nats = np.zeros(len(documents))
-    with torch.no_grad(), threads_for(model):
-        for first in range(0, len(windows), batch):
-            chosen = windows[first : first + batch]
-            longest = len(chosen[0][1])
-            given = _padded([window[1] for window in chosen], longest, end_of_sequence, device)
-            targets = _padded([window[2] for window in chosen], longest, -100, device)
-            logits = model(given).logits.float()
-            losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-            sums = losses.view_as(targets).double().sum(dim=1).cpu().numpy()
-            np.add.at(nats, [window[0] for window in chosen], sums)
-            advance(int(sum(len(window[1]) for window in chosen)))
+    for numbers, found in likelihood_batches(
+        model, windows, context=context, batch_tokens=batch * context, share=False
+    ):
+        np.subtract.at(nats, [owners[number] for number in numbers], found.log_likelihood)
+        advance(sum(len(windows[number].continuation) for number in numbers))
     return nats
-
-
-def _padded(rows: Sequence[npt.NDArray[np.int64]], length: int, fill: int, device: torch.device) -> torch.Tensor:
-    padded = np.full((len(rows), length), fill, dtype=np.int64)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-    return torch.from_numpy(padded).to(device)
 
 
 def bits_per_byte(nats: npt.ArrayLike, size: npt.ArrayLike) -> float:
