@@ -5,6 +5,7 @@ import json
 import math
 import re
 import time
+from pathlib import Path
 
 import imageio.v2 as imageio
 import numpy as np
@@ -168,6 +169,22 @@ def test_an_obj_brings_its_material_and_texture(mesh, tmp_path):
     assert (colours - mesh.painted[nearest]).abs().mean() < 0.02
     assert read.area == pytest.approx(mesh.area, rel=1e-3)
     assert "a red box on a blue ball" in (tmp_path / "out.obj").read_text().splitlines()[0]
+
+
+def test_names_with_spaces_and_lines_keep_obj_and_ply_whole(mesh, tmp_path):
+    odd = simplify(mesh, 200).but(about={"a\nv 9 9 9": "two\nlines"})
+    names = [path.name for path in write_mesh(odd, tmp_path / "red box.obj", texture=64)]
+    assert names == ["red box.obj", "red_box.mtl", "red_box.png"]
+    assert trimesh.load(tmp_path / "red box.obj", process=False).visual.material.image.size == (64, 64)
+    write_mesh(odd, tmp_path / "red box.ply")
+    assert len(trimesh.load(tmp_path / "red box.ply", process=False).faces) == len(odd.faces)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_named(mesh, tmp_path):
+    (tmp_path / "out.glb").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"no space left while writing .*out.glb"):
+        write_mesh(mesh, tmp_path / "out.glb")
 
 
 def test_ply_and_stl_are_what_trimesh_reads(mesh, tmp_path):

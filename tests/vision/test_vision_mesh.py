@@ -69,6 +69,7 @@ def test_normalising_centres_and_scales():
         ({"faces": torch.tensor([[0, 1, 99]])}, "point at vertices 0 to 99 of 3"),
         ({"vertices": torch.full((3, 3), math.nan)}, "3 of 3 vertices are NaN"),
         ({"vertices": torch.zeros(3, 2)}, r"takes vertices \(v, 3\)"),
+        ({"about": {"loss": math.nan}}, "must be JSON"),
         ({"colours": torch.zeros(2, 3)}, r"colours must be \(3, 3\)"),
     ],
 )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from glasshouse.data.writing import disk_errors_named
 from glasshouse.vision.mesh.export_glb import glb_bytes
 from glasshouse.vision.mesh.mesh import Mesh, MeshError, face_normals
 from glasshouse.vision.mesh.simplify import simplify
-from glasshouse.vision.mesh.texture import TexturedMesh, bake, png_bytes
+from glasshouse.vision.mesh.texture import Colour, TexturedMesh, bake, png_bytes
 from glasshouse.vision.mesh.turntable import SUFFIXES as TURNTABLES
 from glasshouse.vision.mesh.turntable import write_turntable
 from glasshouse.vision.mesh.viewer import write_viewer
@@ -29,7 +27,7 @@ def write_mesh(
     *,
     faces: int | None = None,
     texture: int | None = None,
-    colour: Callable[[Float[Tensor, "p 3"]], Float[Tensor, "p 3"]] | None = None,
+    colour: Colour | None = None,
 ) -> list[Path]:
     """Writes `mesh` in the format that the suffix names, and returns the files written.
 
@@ -47,6 +45,11 @@ def write_mesh(
         raise MeshError(f"{path.name}: {suffix} holds no texture; write .glb or .obj, or leave the texture out")
     if faces is not None:
         mesh = simplify(mesh, faces)
+    with disk_errors_named(path):
+        return _write(mesh, path, suffix, texture, colour)
+
+
+def _write(mesh: Mesh, path: Path, suffix: str, texture: int | None, colour: Colour | None) -> list[Path]:
     if suffix == ".obj":
         return write_obj(bake(mesh, texture or 1024, colour), path)
     if suffix in TURNTABLES:
@@ -62,8 +65,9 @@ def write_mesh(
 
 def write_obj(mesh: TexturedMesh, path: Path) -> list[Path]:
     """A Wavefront OBJ file, its material file and its texture, side by side."""
-    material, picture = path.with_suffix(".mtl"), path.with_suffix(".png")
-    lines = [f"# {key}: {' '.join(str(value).split())}" for key, value in mesh.about.items()]
+    plain = path.with_name("_".join(path.stem.split()) + path.suffix)  # the format has no names with spaces
+    material, picture = plain.with_suffix(".mtl"), plain.with_suffix(".png")
+    lines = [f"# {line}" for line in _about(mesh)]
     lines += [f"mtllib {material.name}", "o mesh"]
     lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in mesh.vertices.tolist()]
     lines += [f"vt {u:.6f} {1 - v:.6f}" for u, v in mesh.uv.tolist()]  # OBJ counts v from the bottom
@@ -83,12 +87,17 @@ def ply_bytes(mesh: Mesh) -> bytes:
     rows["colour"] = mesh.painted.mul(255).round().to(torch.uint8).numpy()
     faces = np.zeros(len(mesh.faces), dtype=[("corners", "u1"), ("at", "<i4", 3)])
     faces["corners"], faces["at"] = 3, mesh.faces.numpy()
-    comments = [f"comment {key}: {' '.join(str(value).split())}" for key, value in mesh.about.items()]
+    comments = [f"comment {line}" for line in _about(mesh)]
     header = ["ply", "format binary_little_endian 1.0", *comments, f"element vertex {len(rows)}"]
     header += [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
     header += [f"property uchar {name}" for name in ("red", "green", "blue")]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
     return ("\n".join(header) + "\n").encode("ascii", "replace") + rows.tobytes() + faces.tobytes()
+
+
+def _about(mesh: Mesh | TexturedMesh) -> list[str]:
+    """What a mesh says about itself, a line each."""
+    return [" ".join(f"{key}: {value}".split()) for key, value in mesh.about.items()]
 
 
 def stl_bytes(mesh: Mesh) -> bytes:

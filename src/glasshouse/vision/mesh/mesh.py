@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -52,6 +53,10 @@ class Mesh:
         colours = colours.detach().to("cpu", torch.float32)
         if colours.shape != vertices.shape or not bool(torch.isfinite(colours).all()):
             raise MeshError(f"colours must be {tuple(vertices.shape)} finite numbers, got {tuple(colours.shape)}")
+        try:
+            json.dumps(self.about, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise MeshError(f"what a mesh says about itself must be JSON: {error}") from None
         object.__setattr__(self, "vertices", vertices)
         object.__setattr__(self, "faces", faces)
         object.__setattr__(self, "colours", colours.clamp(0, 1))

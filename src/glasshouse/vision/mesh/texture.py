@@ -22,6 +22,9 @@ from torch.nn import functional
 from glasshouse.vision.mesh.mesh import Mesh
 from glasshouse.vision.mesh.visibility import View, fragment_list
 
+Colour = Callable[[Float[Tensor, "p 3"]], Float[Tensor, "p 3"]]
+POINTS_AT_ONCE = 1 << 16
+
 
 @dataclass(frozen=True)
 class TexturedMesh:
@@ -44,7 +47,7 @@ class TexturedMesh:
 def bake(
     mesh: Mesh,
     size: int = 1024,
-    colour: Callable[[Float[Tensor, "p 3"]], Float[Tensor, "p 3"]] | None = None,
+    colour: Colour | None = None,
     gutter: int = 4,
 ) -> TexturedMesh:
     """`mesh` with a texture of size x size texels, painted by `colour` (by the vertices' colours without one).
@@ -66,7 +69,8 @@ def bake(
         if colour is None:
             values = (mesh.painted[places[corners]] * weights).sum(1)
         else:
-            values = colour((mesh.vertices[places[corners]] * weights).sum(1))
+            points = (mesh.vertices[places[corners]] * weights).sum(1)
+            values = torch.cat([colour(part) for part in torch.split(points, POINTS_AT_ONCE)])
     picture = torch.zeros(size * size, 3)
     picture[texel] = values.float().clamp(0, 1).cpu()
     filled = torch.zeros(size * size)
