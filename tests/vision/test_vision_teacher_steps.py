@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from glasshouse.vision.mesh.worlds.own import OwnWorldSettings
 
 from glasshouse.store.execution import execute
 from glasshouse.store.store import Store
 from glasshouse.vision.diffusion.denoising import DenoisingSettings
 from glasshouse.vision.diffusion.files import save_diffusion
-from glasshouse.vision.mesh.judge import Judge, JudgeError, JudgeSettings, load_judge
+from glasshouse.vision.diffusion.text import PromptError
+from glasshouse.vision.mesh.judge import Judge, JudgeError, JudgeSettings, load_judge, save_judge
 from glasshouse.vision.mesh.judge_steps import TeacherScores, TrainedJudge, judge_teacher, train_world_judge
 from glasshouse.vision.mesh.teacher import OwnTeacher, TeacherError
 from glasshouse.vision.mesh.teacher_steps import (
@@ -21,7 +23,7 @@ from glasshouse.vision.mesh.teacher_steps import (
     open_teacher,
     train_teacher,
 )
-from glasshouse.vision.mesh.world_steps import WorldPictures, render_blocks
+from glasshouse.vision.mesh.world_steps import WorldPictures, around, render_blocks, render_meshes
 from glasshouse.vision.mesh.worlds.blocks_world import BlocksSettings
 
 WORLD = BlocksSettings(size=16, azimuths=2, elevations=(25.0,), scales=(1.0,))
@@ -83,6 +85,12 @@ def test_damaged_judges_are_refused(made: tuple, tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="holds no judge"):
         load_judge(tmp_path)
     (tmp_path / "judge.json").write_bytes((made[2].path / "judge.json").read_bytes())
+    broken = made[2].load()
+    with torch.no_grad():
+        broken.words.bias.fill_(torch.nan)
+    save_judge(broken, tmp_path)
+    with pytest.raises(JudgeError, match=r"not finite, in words\.bias"):
+        load_judge(tmp_path)
     (tmp_path / "judge.safetensors").write_bytes(b"nothing")
     with pytest.raises(JudgeError, match="holds no judge"):
         load_judge(tmp_path)
@@ -104,3 +112,29 @@ def test_a_teacher_from_a_folder_is_found_again_unless_it_changed(made: tuple, t
     assert execute(folder_teacher(str(home)), store).id != found.id
     with pytest.raises(TeacherError, match="none are fetched"):
         open_teacher(tmp_path / "nowhere")
+
+
+def test_a_folder_of_captioned_meshes_is_a_world_like_any_other(tmp_path: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    folder, store = tmp_path / "meshes", Store(tmp_path / "store")
+    folder.mkdir()
+    shapes = {"green_ball": (trimesh.creation.icosphere(2), [30, 200, 30, 255]),
+              "red_box": (trimesh.creation.box([1, 2, 1]), [220, 30, 30, 255])}  # fmt: skip
+    for name, (mesh, colour) in shapes.items():
+        mesh.visual.vertex_colors = colour
+        mesh.export(folder / f"{name}.ply")
+    (folder / "broken_thing.obj").write_text("nothing")
+    world = render_meshes(str(folder), OwnWorldSettings(size=16, azimuths=3, elevations=(20.0,)))
+    teacher = train_teacher(world, TEACHER)
+    judge = train_world_judge(world, JudgeSettings(steps=60, batch_size=16))
+    scores = execute(judge_teacher(teacher, judge, world, samples=4, steps=2), store)
+    assert len(scores.values) == 4
+    found = execute(world, store)
+    assert found.prompts == ("green ball", "red box")
+    assert found.manifest["measurements"]["quarantined"] == 1
+    assert execute(judge, store).values["r_at_1"] > 0.9
+    with pytest.raises(PromptError, match="it knows ball, box, green, red"):
+        execute(teacher, store).load().tokens(["blue ball"])
+    (folder / "broken_thing.obj").unlink()
+    assert execute(world, store).id != found.id
+    assert around(found.load(), found.prompts, 2)[1][0] == "red box"

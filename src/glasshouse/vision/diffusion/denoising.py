@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -39,6 +39,7 @@ class DenoisingSettings(Config):
             much noise, where the text decides, and less on details.
         drop_text: chance that a text is replaced by the empty one.
         average: the rate of the average copy.
+        precision: of the arithmetic; `bf16` for GPUs.
         seed: of initial weights, order of data and noise.
     """
 
@@ -50,6 +51,7 @@ class DenoisingSettings(Config):
     emphasis: float = Field(1.0, gt=0)
     drop_text: float = Field(0.1, ge=0, lt=1)
     average: float = Field(0.99, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every: int = Field(200, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -58,7 +60,7 @@ class DenoisingSettings(Config):
         return Training(
             steps=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate, seed=self.seed,
             warmup=min(self.warmup, self.steps - 1), weight_decay=self.weight_decay, betas=(0.9, 0.99), eps=1e-8,
-            schedule="cosine", final_fraction=0.05, precision="fp32", compile=False,
+            schedule="cosine", final_fraction=0.05, precision=self.precision, compile=False,
             checkpoint_every=self.checkpoint_every,
         )  # fmt: skip
 

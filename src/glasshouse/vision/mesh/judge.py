@@ -118,6 +118,9 @@ def load_judge(folder: Path) -> Judge:
         judge.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise JudgeError(f"{folder} holds no judge: {error}") from None
+    bad = [name for name, part in judge.state_dict().items() if not torch.isfinite(part).all()]
+    if bad:
+        raise JudgeError(f"{folder / WEIGHTS} holds values that are not finite, in {bad[0]}: train it again")
     return judge.eval().requires_grad_(False)
 
 

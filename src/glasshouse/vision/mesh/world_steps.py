@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from glasshouse.data.quarantine import Quarantine
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.files import read_json
 from glasshouse.store.panels import Numbers, Panel, Pictures
@@ -17,9 +18,11 @@ from glasshouse.store.step import Run, step
 from glasshouse.training.data import TrainingData
 from glasshouse.vision.diffusion.text import Vocabulary
 from glasshouse.vision.mesh.cameras import orbit
+from glasshouse.vision.mesh.captioned_meshes import MeshFolder, folder_fingerprint, read_meshes
 from glasshouse.vision.mesh.texture import png_bytes
 from glasshouse.vision.mesh.turntable import contact_sheet
 from glasshouse.vision.mesh.worlds.blocks_world import SHAPE_PAIRS, BlocksSettings, BlocksWorld
+from glasshouse.vision.mesh.worlds.own import OwnWorld, OwnWorldSettings
 from glasshouse.vision.mesh.worlds.pictures import World
 
 ABOUT = "world.json"
@@ -69,7 +72,11 @@ def _blocks(folder: Path, about: dict[str, object]) -> World:
     return BlocksWorld.read(folder, BlocksSettings(**about["settings"]))  # type: ignore[arg-type]
 
 
-_KINDS: dict[str, Callable[[Path, dict[str, object]], World]] = {"blocks": _blocks}
+def _own(folder: Path, about: dict[str, object]) -> World:
+    return OwnWorld.read(folder, OwnWorldSettings(**about["settings"]))  # type: ignore[arg-type]
+
+
+_KINDS: dict[str, Callable[[Path, dict[str, object]], World]] = {"blocks": _blocks, "own": _own}
 
 
 def describe(kind: str, settings: object, folder: Path) -> None:
@@ -87,4 +94,20 @@ def render_blocks(run: Run, settings: BlocksSettings) -> WorldPictures:
     return WorldPictures(run.output)
 
 
-__all__ = ["WorldPictures", "around", "render_blocks", "sheet"]
+def _files(folder: str, settings: OwnWorldSettings) -> list[list[str | int]]:
+    return folder_fingerprint(MeshFolder(path=folder))
+
+
+@step(observe=_files)
+def render_meshes(run: Run, folder: str, settings: OwnWorldSettings) -> WorldPictures:
+    """Render a folder of captioned meshes (see `captioned_meshes`, `worlds.own`); bad files go to quarantine."""
+    with Quarantine(run.output / "quarantine.jsonl") as quarantine:
+        meshes = read_meshes(MeshFolder(path=folder), quarantine)
+    with run.bar("rendering meshes", len(meshes)) as bar:
+        OwnWorld.built(settings, meshes, bar.advance).write(run.output)
+    describe("own", settings.model_dump(mode="json"), run.output)
+    run.measure(meshes=len(meshes), quarantined=quarantine.rows_quarantined)
+    return WorldPictures(run.output)
+
+
+__all__ = ["WorldPictures", "around", "render_blocks", "render_meshes", "sheet"]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glasshouse.store.configuration import Config, named_seed
 from glasshouse.vision.diffusion.text import Vocabulary
-from glasshouse.vision.mesh.cameras import CameraRules, Cameras, orbit
+from glasshouse.vision.mesh.cameras import CameraRules, Cameras, orbit, rings
 from glasshouse.vision.mesh.conditioning import camera_vectors
 from glasshouse.vision.mesh.prompt_sets import BLOCK_COLOURS, BLOCK_SHAPES, blocks
 from glasshouse.vision.mesh.worlds.blocks import CAMERAS, RGB, SCALES, all_prompts, coloured, light, render
@@ -113,11 +113,7 @@ class BlocksWorld:
 
 def training_cameras(settings: BlocksSettings) -> Cameras:
     """Rings of cameras, each turned by a share of the step against the one below."""
-    step, rings = 360 / settings.azimuths, len(settings.elevations)
-    ring, place = torch.meshgrid(torch.arange(rings), torch.arange(settings.azimuths), indexing="ij")
-    azimuth = (place + ring / rings).flatten() * step
-    elevation = torch.tensor(settings.elevations)[ring.flatten()]
-    return orbit(azimuth, elevation, CAMERAS.distance[0], CAMERAS.field_of_view[0])
+    return rings(settings.azimuths, settings.elevations, CAMERAS.distance[0], CAMERAS.field_of_view[0])
 
 
 def _draws(views: int, settings: BlocksSettings, generator: torch.Generator) -> Iterator[tuple[Cameras, float]]:
