@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from glasshouse.vision.mesh.worlds.own import OwnWorldSettings
 
 from glasshouse.store.execution import execute
 from glasshouse.store.store import Store
@@ -25,6 +24,7 @@ from glasshouse.vision.mesh.teacher_steps import (
 )
 from glasshouse.vision.mesh.world_steps import WorldPictures, around, render_blocks, render_meshes
 from glasshouse.vision.mesh.worlds.blocks_world import BlocksSettings
+from glasshouse.vision.mesh.worlds.own import OwnWorldSettings
 
 WORLD = BlocksSettings(size=16, azimuths=2, elevations=(25.0,), scales=(1.0,))
 TEACHER = TeacherSettings(
