@@ -24,7 +24,8 @@ from glasshouse.vision.mesh.objectives import MeshTraining
 from glasshouse.vision.mesh.prompt_sets import PromptSet, prompt_set
 from glasshouse.vision.mesh.sds import Distillation
 from glasshouse.vision.mesh.steps import TrainedTextToMesh, train_text_to_mesh
-from glasshouse.vision.mesh.teacher_steps import TeacherSettings, train_teacher
+from glasshouse.vision.mesh.teacher_steps import TeacherSettings, TrainedTeacher, folder_teacher, train_teacher
+from glasshouse.vision.mesh.triplane import Planes
 from glasshouse.vision.mesh.two_stage import MeshStage, Stages, VolumeStage
 from glasshouse.vision.mesh.world_steps import render_blocks
 from glasshouse.vision.mesh.worlds.blocks_world import BlocksSettings
@@ -103,10 +104,22 @@ def test_the_command_finds_the_model_behind_an_evaluation(made: tuple[Store, Eva
     assert out.read_bytes()[:4] == b"glTF"
 
 
+def test_a_teacher_in_a_folder_teaches_without_a_world_or_a_judge(made: tuple[Store, Evaluation]) -> None:
+    store, _ = made
+    (trained,) = [item for name in store.names() if isinstance(item := store.open(name), TrainedTeacher)]
+    teacher = folder_teacher(str(trained.path))
+    planes = Planes(width=16, channels=4, levels=2, entry="attended", heads=4)
+    settings = (GeneratorConfig(planes=planes), TRAINING, Distillation(guidance=1.0), LOOKING)
+    model = execute(train_text_to_mesh(teacher, None, None, PROMPTS.seen[:2], *settings), store)
+    assert model.values == {"images": 16.0}
+    assert len(model.load().make([PROMPTS.seen[0]], resolution=8)) == 1
+
+
 def test_a_model_says_where_it_came_from(made: tuple[Store, Evaluation]) -> None:
     store, _ = made
     generators = [store.open(name) for name in store.names()]
-    (model,) = [item for item in generators if isinstance(item, TrainedTextToMesh) and item.kind == "triplane"]
+    kinds = [item for item in generators if isinstance(item, TrainedTextToMesh) and item.kind == "triplane"]
+    model = max(kinds, key=lambda item: item.covers)
     origin = model.load().origin
     assert origin["prompts"] == "some"
     assert origin["distillation"]["guidance"] == 4.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ class TrainedTextToMesh(Artifact):
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """`kind`, `prompts` seen and unseen, `scores`, `reached`."""
+        """`kind`, `seed`, `seen` and `unseen` prompts, `scores`, `images`, `reached`."""
         found: dict[str, Any] = json.loads(self.file(RESULT).read_text(encoding="utf-8"))
         return found
 
@@ -85,13 +85,12 @@ class TrainedTextToMesh(Artifact):
 
     def panels(self) -> list[Panel]:
         """Scores, its course, and pictures of what it makes."""
-        values, name = self.result["scores"], self.manifest["step"] if (self.path / "manifest.json").exists() else ""
-        cost = self.account
-        figures = {label: f"{value:.3f}" for label, value in values.items()}
-        figures |= {"pictures": f"{cost.images:,}", "CPU seconds": f"{cost.cpu_seconds:.1f}"}
-        reached = {"seen prompts": [tuple(point) for point in self.result["reached"]]}
+        result, cost = self.result, self.account
+        figures = {label: f"{value:.3f}" for label, value in result["scores"].items()}
+        figures |= {"CPU seconds": f"{cost.cpu_seconds:.1f}"}
+        reached = {"seen prompts": [tuple(point) for point in result["reached"]]}
         pictures = [(path.stem.replace("_", " "), path.read_bytes()) for path in sorted(self.path.glob("*.png"))]
-        title = f"{self.kind}, {len(self.result['seen'])} prompts{f' ({name})' if name else ''}"
+        title = f"{self.kind}, {len(result['seen'])} prompts, {cost.images:,} pictures, seed {result['seed']}"
         panels: list[Panel] = [Numbers(f"Text to mesh: {title}", figures)]
         if reached["seen prompts"]:
             panels.append(Curves(f"R-probability while it trains: {title}", "images", "R-probability", reached))
@@ -132,16 +131,16 @@ def train_text_to_mesh(
     }
     model = TextToMeshModel.of(outcome.generator, studio.teacher, origin)
     model.save(run.output / "model")
-    _write(run, outcome, prompts, generator.kind)
+    _write(run, outcome, prompts, {"kind": generator.kind, "seed": training.seed})
     for name, content in album(model, prompts, looking).items():
         (run.output / f"{name}.png").write_bytes(content)
     run.measure(cpu_seconds=round(outcome.account.cpu_seconds, 1), **outcome.scores)
     return TrainedTextToMesh(run.output)
 
 
-def _write(run: Run, outcome: Outcome, prompts: PromptSet, kind: str) -> None:
+def _write(run: Run, outcome: Outcome, prompts: PromptSet, about: Mapping[str, Any]) -> None:
     result = {
-        "kind": kind,
+        **about,
         "seen": prompts.seen,
         "unseen": prompts.unseen,
         "scores": dict(outcome.scores),
