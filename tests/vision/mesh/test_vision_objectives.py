@@ -100,6 +100,12 @@ def test_going_on_with_other_stages_or_another_teacher_is_refused(tmp_path: Path
     other = SETTINGS.but(stages=STAGES.but(mesh=STAGES.mesh.but(resolution=7)))
     with pytest.raises(ResumeRefusedError, match="resolution"):
         trained(tmp_path / "run", other)
+    otherwise = objective()
+    otherwise = TextToMesh(
+        otherwise.generator, otherwise.tokens + 1, otherwise.criticism, SETTINGS, cameras=otherwise.cameras
+    )
+    with pytest.raises(ResumeRefusedError, match="tokens"):
+        train(otherwise, prompt_rows(PROMPTS), SETTINGS.training(), tmp_path / "run")
 
 
 def test_stages_and_what_the_critic_sees() -> None:

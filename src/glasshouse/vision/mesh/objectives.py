@@ -24,6 +24,7 @@ from glasshouse.store.configuration import Config, ConfigurationError
 from glasshouse.training.configuration import Training
 from glasshouse.training.data import TensorRows
 from glasshouse.training.objective import Loss, Step
+from glasshouse.training.shards import tensors_hash
 from glasshouse.vision.mesh.active import Choosing, PromptChoice
 from glasshouse.vision.mesh.cameras import CameraRules
 from glasshouse.vision.mesh.critic import Criticism
@@ -42,7 +43,7 @@ class MeshTraining(Config):
         stages: both stages and the views of a prompt.
         prompts: prompts of an update.
         choosing: which prompts come next is chosen by what the critic said of them; None: all equally often.
-        learning_rate: of AdamW, after a warm-up, until its decay in the last `decay` of the run.
+        learning_rate: of AdamW after `warmup` updates; it falls to `final_fraction` in the last `decay` of the run.
         measure_every: updates between two measurements; 0 for none.
     """
 
@@ -143,6 +144,7 @@ class TextToMesh:
             "background": background,
             "choosing": settings.choosing,
             "criticism": criticism.configuration,
+            "tokens": tensors_hash([("tokens", tokens)]),
         }
         self.grid = tetrahedral_grid(settings.stages.mesh.resolution).to(tokens.device)
         self.watching_seconds = 0.0
