@@ -127,12 +127,17 @@ class MeshGenerator(nn.Module):
                 raise ConfigurationError(f"{folder} holds no generator: {name} is missing; train one first")
         built: dict[str, Any] = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
         generator = cls(GeneratorConfig(**built["config"]), built["length"], built["text_width"])
-        weights = load_file(folder / WEIGHTS)
-        bad = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
-        if bad:
-            raise ConfigurationError(f"{folder / WEIGHTS}: {bad[0]} has numbers that are not finite; train it again")
-        generator.load_state_dict(weights)
+        generator.load_state_dict(finite_weights(folder / WEIGHTS))
         return generator.eval()
+
+
+def finite_weights(path: Path) -> dict[str, Tensor]:
+    """Weights from a file. Raises `ConfigurationError` for numbers that are not finite."""
+    weights = load_file(path)
+    bad = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if bad:
+        raise ConfigurationError(f"{path}: {bad[0]} has numbers that are not finite; train it again")
+    return weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from glasshouse.store.configuration import ConfigurationError
 from glasshouse.vision.diffusion.text import TextConfig, TextEncoder
-from glasshouse.vision.mesh.generator import MeshGenerator, Surfaces
+from glasshouse.vision.mesh.generator import MeshGenerator, Surfaces, finite_weights
 from glasshouse.vision.mesh.interpolation import between
 from glasshouse.vision.mesh.teacher import OwnTeacher, Teacher
 from glasshouse.vision.mesh.tets import tetrahedral_grid
@@ -102,7 +102,7 @@ class TextToMeshModel:
         origin = json.loads((home / ORIGIN).read_text(encoding="utf-8"))
         if (home / TEXT).is_file() and (home / TEXT_WEIGHTS).is_file():
             encoder = TextEncoder(TextConfig(**json.loads((home / TEXT).read_text(encoding="utf-8"))))
-            encoder.load_state_dict(load_file(home / TEXT_WEIGHTS))
+            encoder.load_state_dict(finite_weights(home / TEXT_WEIGHTS))
             encoder.eval().requires_grad_(False)
             return cls(generator, encoder.encode, origin, encoder)
         if teacher is None or teacher.fingerprint != origin["teacher"]:
