@@ -41,6 +41,9 @@ def open_text_to_mesh(location: str, reference: str) -> TextToMeshModel:
               help="An id, a pin, a recipe that trained one, or a folder.")  # fmt: skip
 @click.option("--resolution", default=32, show_default=True, help="Cells of the grid's side: finer is slower.")
 @click.option("--faces", type=click.IntRange(min=4), help="Simplify to at most so many faces.")
+@click.option("--texture", type=click.IntRange(16, 8192), metavar="TEXELS",
+              help="Paint .glb and .obj with a picture of so many texels a side, finer than the vertices.")  # fmt: skip
+@click.option("--dual", is_flag=True, help="A third of the faces and no slivers, for editing.")
 @click.option("--towards", metavar="PROMPT", help="Go from the first prompt towards this one.")
 @click.option("--share", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="How far, with --towards.")
 @READS
@@ -50,6 +53,8 @@ def mesh(
     model: str,
     resolution: int,
     faces: int | None,
+    texture: int | None,
+    dual: bool,
     towards: str | None,
     share: float,
     location: str,
@@ -63,16 +68,20 @@ def mesh(
     A .glb holds the prompt, the model and the way it was trained in its extras. Words that the model was not trained
     on are refused.
     """
-    from glasshouse.vision.mesh.files import write_mesh
+    from glasshouse.vision.mesh.files import TEXTURED, write_mesh
 
+    painted = [path for path in out if Path(path).suffix.lower() in TEXTURED]
+    if texture and not painted:
+        raise click.UsageError(f"--texture paints {' and '.join(TEXTURED)}; none of the names ends so")
     loaded = open_text_to_mesh(location, model)
     asked: dict[str, Any] = {"prompt": prompt, "resolution": resolution}
     if towards is None:
-        made = loaded.make([prompt], resolution)
+        made = loaded.make([prompt], resolution, dual)
     else:
         asked |= {"towards": towards, "share": share}
-        made = loaded.make_between(prompt, towards, [share], resolution)
+        made = loaded.make_between(prompt, towards, [share], resolution, dual)
     (one,) = made.separate({**asked, **loaded.origin})
     for path in out:
-        for written in write_mesh(one, path, faces=faces):
+        texels = texture if path in painted else None
+        for written in write_mesh(one, path, faces=faces, texture=texels, colour=made.painter(0)):
             click.echo(written)

@@ -132,6 +132,29 @@ def test_the_command_simplifies_and_goes_between_prompts(folder: Path, tmp_path:
     assert Path(between).read_bytes() != Path(whole).read_bytes()
 
 
+def test_the_command_paints_a_texture_and_extracts_by_the_dual(folder: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out.glb")
+    common = ["mesh", CONE, out, "--model", str(folder), "--resolution", "16"]
+    assert CliRunner().invoke(cli, [*common, "--texture", "64"], catch_exceptions=False).exit_code == 0
+    painted = pygltflib.GLTF2().load(out)
+    assert painted.images[0].mimeType == "image/png"
+    faces = max(accessor.count for accessor in painted.accessors)
+    assert CliRunner().invoke(cli, [*common, "--dual"], catch_exceptions=False).exit_code == 0
+    assert max(accessor.count for accessor in pygltflib.GLTF2().load(out).accessors) < 0.4 * faces
+    refused = CliRunner().invoke(
+        cli, ["mesh", CONE, str(tmp_path / "x.ply"), "--model", str(folder), "--texture", "64"]
+    )
+    assert refused.exit_code == 2
+    assert "--texture paints .glb and .obj" in refused.output
+
+
+def test_a_texture_is_painted_with_the_network_s_own_colours(model: TextToMeshModel) -> None:
+    made = model.make([CONE, CAN], 12, dual=True)
+    second = made.separate({})[1]
+    assert second.is_watertight
+    torch.testing.assert_close(made.painter(1)(second.vertices), second.painted)
+
+
 def test_the_command_tells_an_unknown_word(folder: Path, tmp_path: Path) -> None:
     asked = ["mesh", "a red dragon on a blue box", str(tmp_path / "x.glb"), "--model", str(folder)]
     found = CliRunner().invoke(cli, asked)

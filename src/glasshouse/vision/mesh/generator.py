@@ -25,10 +25,12 @@ from torch import Tensor, nn
 from glasshouse.store.configuration import Config, ConfigurationError
 from glasshouse.vision.mesh.batch import MeshBatch
 from glasshouse.vision.mesh.decoder import Decoder, PointDecoder
+from glasshouse.vision.mesh.dual import dual_surface
 from glasshouse.vision.mesh.hypernet import HyperNet, HyperNetwork
 from glasshouse.vision.mesh.marching import marching_tetrahedra, with_surface
 from glasshouse.vision.mesh.mesh import Mesh
 from glasshouse.vision.mesh.tets import TetrahedralGrid
+from glasshouse.vision.mesh.texture import Colour
 from glasshouse.vision.mesh.triplane import FreeTriplane, Planes, TextToTriplane
 
 WEIGHTS, CONFIGURATION = "generator.safetensors", "generator.json"
@@ -65,11 +67,13 @@ class Surfaces:
         meshes: one after another.
         colours: RGB in [0, 1] of every vertex.
         offset: how far every point of the grid was moved, as a share of how far it may, by shape.
+        shapes: what they are surfaces of.
     """
 
     meshes: MeshBatch
     colours: Float[Tensor, "v 3"]
     offset: Float[Tensor, "shapes points 3"]
+    shapes: Shapes
 
     def __len__(self) -> int:
         return len(self.meshes)
@@ -78,6 +82,12 @@ class Surfaces:
         """Every mesh by itself, with where it came from."""
         pairs = zip(range(len(self)), self.meshes.split(self.colours), strict=True)
         return [Mesh(*self.meshes[number], colours, dict(about)) for number, colours in pairs]
+
+    def painter(self, number: int) -> Colour:
+        """The colour head of a mesh at any points, which a texture can hold more of than vertices do."""
+        shape = self.shapes.one(number)
+        device = shape.read.device
+        return lambda points: shape.heads(points[None].to(device), "colour")[0][0]
 
 
 class MeshGenerator(nn.Module):
@@ -165,15 +175,17 @@ class Shapes:
         sdf, colour = self.heads(points, "sdf", "colour")
         return sdf, colour
 
-    def surfaces(self, grid: TetrahedralGrid) -> Surfaces:
+    def surfaces(self, grid: TetrahedralGrid, dual: bool = False) -> Surfaces:
         """A mesh per shape: marching tetrahedra over a grid whose points the offset head moves by up to half a cell.
 
-        A shape that is empty is lowered until it has a surface, so that training can go on from there.
+        A shape that is empty is lowered until it has a surface, so that training can go on from there. `dual` extracts
+        for export: a third of the faces, and no slivers (`dual.dual_surface`).
         """
         points = grid.vertices.expand(len(self), -1, -1)
         sdf, offset = self.heads(points, "sdf", "offset")
-        meshes = marching_tetrahedra(grid, with_surface(grid, sdf), OFFSET * grid.cell * offset)
-        return Surfaces(meshes, self.colours(meshes), offset)
+        extract = dual_surface if dual else marching_tetrahedra
+        meshes = extract(grid, with_surface(grid, sdf), OFFSET * grid.cell * offset)
+        return Surfaces(meshes, self.colours(meshes), offset, self)
 
     def colours(self, meshes: MeshBatch) -> Float[Tensor, "v 3"]:
         """The colour head at the vertices of a mesh per shape."""

@@ -60,22 +60,24 @@ class TextToMeshModel:
         """Prompts encoded. Raises `PromptError` for an empty or too long prompt and for words it does not know."""
         return self.encode(prompts)
 
-    def make(self, prompts: Sequence[str], resolution: int = 32) -> Surfaces:
-        """A mesh for every prompt, on a grid of so many cells a side."""
-        return self.surfaces(self.tokens(prompts), resolution)
+    def make(self, prompts: Sequence[str], resolution: int = 32, dual: bool = False) -> Surfaces:
+        """A mesh for every prompt, on a grid of so many cells a side; `dual` as in `Shapes.surfaces`."""
+        return self.surfaces(self.tokens(prompts), resolution, dual)
 
-    def make_between(self, start: str, end: str, shares: Sequence[float], resolution: int = 32) -> Surfaces:
+    def make_between(
+        self, start: str, end: str, shares: Sequence[float], resolution: int = 32, dual: bool = False
+    ) -> Surfaces:
         """Meshes between two prompts; share 0 is the first one, 1 the second."""
         first, last = self.tokens([start, end])
-        return self.surfaces(between(first, last, torch.tensor(list(shares))), resolution)
+        return self.surfaces(between(first, last, torch.tensor(list(shares))), resolution, dual)
 
     @torch.no_grad()
-    def surfaces(self, tokens: Float[Tensor, "n length width"], resolution: int) -> Surfaces:
+    def surfaces(self, tokens: Float[Tensor, "n length width"], resolution: int, dual: bool = False) -> Surfaces:
         """Meshes of encoded texts."""
         if not 4 <= resolution <= FINEST:
             raise ConfigurationError(f"a mesh has a resolution of 4 to {FINEST} cells a side, got {resolution}")
         grid = tetrahedral_grid(resolution).to(tokens.device)
-        return self.generator.shapes(tokens).surfaces(grid)
+        return self.generator.shapes(tokens).surfaces(grid, dual)
 
     def save(self, folder: Path | str) -> None:
         """Write it into a folder, which is made."""
