@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def test_every_model_has_its_bytes_perplexity_and_scores_beside_trivial_methods(made: Made) -> None:
     models = {"dense": made.base, "four": made.quantised(bits=4), "two": made.quantised(bits=2, method="rtn")}
     tasks = NamedTasks(names=("colours", "brackets"), limit=30)
-    found = execute(map_compression(models, tasks, made.shards), made.store)
+    found = execute(map_compression(models, [tasks], made.shards), made.store)
     assert isinstance(found, CompressionMap)
     base: Any = execute(made.base, made.store)
     four: Any = execute(models["four"], made.store)

@@ -106,7 +106,7 @@ def map_compression(
             models[f"{number} bits {method}"] = make(original, settings, shards, rows=rows, seed=seed)
     asked = NamedTasks(names=tasks, limit=limit, shots=shots, seed=seed)
     with reporting() as reporter:
-        made = execute(measure(models, asked, shards, per_source=limit, seed=seed), store, reporter)
+        made = execute(measure(models, [asked], shards, per_source=limit, seed=seed), store, reporter)
     assert isinstance(made, CompressionMap)  # noqa: S101
     remember(store, "map-compression", made, original)
     for panel in made.panels():

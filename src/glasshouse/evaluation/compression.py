@@ -76,15 +76,15 @@ class CompressionMap(Artifact):
         return [_table(self.rows), *_over_bytes(self.rows), *_errors(self.rows)]
 
 
-def _observed(models: Any, tasks: TaskSet, **_: Any) -> list[dict[str, str]]:
-    return [dict(task.hashes) for task in tasks.made()]
+def _observed(models: Any, tasks: Sequence[TaskSet], **_: Any) -> list[dict[str, str]]:
+    return [dict(task.hashes) for one in tasks for task in one.made()]
 
 
 @step(observe=_observed)
 def map_compression(
     run: Run,
     models: Mapping[str, LanguageModel],
-    tasks: TaskSet,
+    tasks: Sequence[TaskSet],
     shards: Shards | None = None,
     per_source: int | None = None,
     seed: int = 0,
@@ -97,7 +97,8 @@ def map_compression(
         per_source: most held-out documents of every source.
         seed: of intervals and samples.
     """
-    made, held_out = list(tasks.made()), None if shards is None else shards.holdout
+    made = [task for one in tasks for task in one.made()]
+    held_out = None if shards is None else shards.holdout
     rows = [
         {"label": label, **_about(model), **measured(model.load(), made, held_out, run.bar, per_source, seed)}
         for label, model in models.items()

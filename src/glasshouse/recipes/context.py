@@ -48,31 +48,35 @@ SHOTS = 3
 
 
 @recipe
-def context(tokens: int = 2_000_000, seeds: int = 3, items: int = 100, data: str = "", limit: int = 50) -> Evaluation:
+def context(tokens: int = 1_200_000, seeds: int = 3, items: int = 60, data: str = "", limit: int = 50) -> Evaluation:
     """Train a small and a large model on context tasks, quantise the large one, and compare them at matched bytes.
 
     Args:
         tokens: tokens of pre-training of every model.
         seeds: pairs of models.
-        items: items of every generated task that models are asked.
+        items: documents, dialogues and queries of generated tasks that models are asked, and a quarter of the choices.
         data: a folder with data sets (a folder each), on which the models of the first seed are measured too.
         limit: most items of every data set.
     """
     shards = texts(tokens)
-    tasks = ContextTasks(limit=items, brief=True)
+    tasks = [
+        ContextTasks(names=("coreference", "dialogue_state", "rewriting"), limit=items, brief=True),
+        ContextTasks(names=("winograd", "discourse"), limit=4 * items, brief=True),
+    ]
     parts: dict[str, Measured] = {}
     for seed in range(seeds):
         dense = {name: trained(shards, name, tokens, seed) for name in SHAPES}
         wanted = LABELS if seed == 0 else [(3, "gptq"), (2, "gptq"), (2, "rtn")]
         models = {SMALL: dense[SMALL], LARGE: dense[LARGE]}
         models |= {LABELS[bits, method]: few_bits(dense[LARGE], shards, bits, method) for bits, method in wanted}
-        parts[f"seed {seed}"] = map_compression(models, tasks, shards, per_source=20)
+        parts[f"seed {seed}"] = map_compression(models, tasks, shards, per_source=10)
         if seed == 0:
-            parts["with examples"] = map_compression(dense, tasks.but(shots=SHOTS))
+            shown = [one.but(shots=SHOTS) for one in tasks]
+            parts["with examples"] = map_compression({LARGE: models[LARGE]}, shown)
             if data:
                 sets = ContextTasks(names=tuple(open_sets()), limit=limit, shots=1, data=data)
                 several = {name: models[name] for name in (SMALL, LARGE, LABELS[3, "gptq"])}
-                parts["open sets"] = map_compression(several, sets)
+                parts["open sets"] = map_compression(several, [sets])
     return conclude(
         parts,
         claims=[

@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -87,14 +88,20 @@ def load_prompt(name: str | Path) -> Prompt:
         raise PromptError(
             f"there is no prompt {str(name)!r}; there are {', '.join(prompt_names())}, or give a .yaml file"
         )
+    return _parsed(str(name), text)
+
+
+@cache
+def _parsed(name: str, text: str) -> Prompt:
+    """The parts in the text of a prompt file."""
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise PromptError(f"the prompt {str(name)!r} is not YAML: {error}") from error
+        raise PromptError(f"the prompt {name!r} is not YAML: {error}") from error
     if not isinstance(found, dict) or not {"item", "answer"} <= set(found) <= _NAMES:
-        raise PromptError(f"the prompt {str(name)!r} needs item and answer and may have {', '.join(sorted(_NAMES))}")
+        raise PromptError(f"the prompt {name!r} needs item and answer and may have {', '.join(sorted(_NAMES))}")
     return Prompt(
-        str(name),
+        name,
         str(found.get("instruction", "")).rstrip("\n"),
         str(found["item"]).rstrip("\n"),
         str(found["answer"]).rstrip("\n"),
