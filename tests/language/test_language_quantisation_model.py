@@ -22,6 +22,7 @@ from glasshouse.nn.families import ConversionError
 from glasshouse.nn.huggingface import load_huggingface, save_huggingface
 from glasshouse.nn.quantised import Layout, QuantisedLinear
 from glasshouse.nn.transformer import Transformer
+from glasshouse.nn.weight_files import OurTensors, WeightFiles
 
 torch.set_num_threads(1)
 SHAPE: dict[str, Any] = {"vocabulary": 96, "width": 64, "layers": 2, "heads": 2, "feed_forward": 96, "context": 24}
@@ -189,6 +190,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         model.embedding.weight[0, 0] = 1e6
     with pytest.raises(QuantisationError, match=r"embedding.weight holds numbers up to 1e\+06"):
         write_quantised(model, layers, settings, tmp_path / "other")
+    with pytest.raises(ConversionError, match="packed by GPTQ, which are not converted"):
+        OurTensors(WeightFiles(tmp_path / "made"), FAMILIES["olmo"], "olmo")
     config = tmp_path / "made/config.json"
     document = json.loads(config.read_text())
     config.write_text(json.dumps(document | {"quantization_config": {"quant_method": "awq", "bits": 4}}))

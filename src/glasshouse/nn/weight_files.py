@@ -87,6 +87,11 @@ class OurTensors:
                 start += shapes[name][0]
             expected[theirs] = (start, *shapes[ours[0]][1:])
         present = set(files.names)
+        if any(name.endswith(".qweight") for name in present):
+            raise ConversionError(
+                f"{files.folder} holds layers packed by GPTQ, which are not converted: load it with load_huggingface, "
+                "or take the model it was made from"
+            )
         problems = [f"missing {name}" for name in expected if name not in present]
         problems += [
             f"{name} has shape {files.shape(name)}, expected {shape}"
