@@ -86,7 +86,7 @@ def training_on_a_gpu(found: Result) -> str:
             memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f}"
             rows.append([shape, name, f"{row['tokens_per_second']:,.0f}", share, memory, str(row["micro_batch"])])
     head = ["shape", "row", "tokens/s", "utilisation", "memory, GiB", "rows a step"]
-    return _table(head, rows) + "\n\n" + _bars(found["bars"])
+    return "\n\n".join([_table(head, rows), *([_bars(found["bars"])] if found["bars"] else [])])
 
 
 def scaling(found: Result) -> str:
@@ -168,6 +168,7 @@ def scoring(found: Result) -> str:
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "train_gpu": training_on_a_gpu,
+    "train_gpu_h100": training_on_a_gpu,
     "shakespeare_cpu": shakespeare,
     "attention_cpu": attention,
     "scaling_cpu": scaling,
