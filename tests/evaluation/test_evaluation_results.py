@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from evaluation_standins import loaded_model
 
 from glasshouse.cli import cli
+from glasshouse.evaluation.catalogue import NoSuchTaskError, metrics_of, tasks_named
+from glasshouse.evaluation.context.sources import DataError
 from glasshouse.evaluation.generated import GeneratedTask
 from glasshouse.evaluation.journal import Journal, JournalError
 from glasshouse.evaluation.question_files import read_task
@@ -186,3 +188,25 @@ def test_examples_stand_before_every_question_and_are_never_itself(tmp_path):
     assert task.shots == 3
     evaluate(tmp_path, LocalScorer(loaded_model(context=256)), [task])
     assert json.loads((tmp_path / "results.json").read_text())["n-shot"] == {"arithmetic": 3}
+
+
+def test_tasks_of_the_context_benchmark_are_known_by_name(tmp_path):
+    """Their corpus measures are compared too, and not the counts these are made of."""
+    tasks = tasks_named(["context:rewriting"], limit=6, shots=1)
+    for name, seed in (("one", 3), ("two", 4)):
+        evaluate(tmp_path / name, LocalScorer(loaded_model(context=512, seed=seed)), tasks)
+    runs = [read_run(tmp_path / name) for name in ("one", "two")]
+    pairs = compare_runs(*runs, {"context/rewriting": metrics_of("context/rewriting")})["context/rewriting"]
+    assert list(pairs) == list(tasks[0].metrics)
+    values = [run.results["results"]["context/rewriting"]["bleu,none"] for run in runs]
+    assert pairs["bleu"].difference == pytest.approx(values[0] - values[1])
+    assert runs[0].results["n-shot"] == {"context/rewriting": 1}
+    assert metrics_of("brackets") == {}
+    done = CliRunner().invoke(cli, ["compare", str(tmp_path / "one"), str(tmp_path / "two")])
+    assert [line.split()[1] for line in done.output.splitlines()] == list(pairs)
+    with pytest.raises(NoSuchTaskError, match="there is no task context:riddles: there are coreference, winograd"):
+        tasks_named(["context:riddles"])
+    with pytest.raises(NoSuchTaskError, match="context:winograd takes no examples"):
+        tasks_named(["context:winograd"], shots=2)
+    with pytest.raises(DataError, match="Licence"):
+        tasks_named(["context:canard"], data=tmp_path)

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 @click.option(
     "--task", "--tasks", "tasks", multiple=True, metavar="PATH|NAME",
     help="A file of questions, a folder in the layout of OLMo's oe_eval_tasks, generated ones by name (colours, "
-    "arithmetic, brackets) or `generated` for all of these, lm_eval:NAME or lm_eval:FILE.yaml. May be given again.",
+    "arithmetic, brackets) or `generated` for all of these, context:NAME of the context benchmark, lm_eval:NAME or "
+    "lm_eval:FILE.yaml. May be given again.",
 )  # fmt: skip
+@click.option("--data", metavar="FOLDER", help="Where the data sets of the context benchmark are, in a folder each.")
 @click.option(
     "--perplexity", "held_out", multiple=True, metavar="PATH",
     help="Documents nobody trained on, in any form that curation reads; bits per byte by source. May be given again.",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: str,
     tasks: tuple[str, ...],
+    data: str | None,
     held_out: tuple[str, ...],
     against: str | None,
     limit: int | None,
@@ -69,7 +72,7 @@ def evaluate(
     if not tasks and not held_out:
         raise click.UsageError("nothing to measure: give --task, --perplexity or both")
     try:
-        asked = tasks_named(tasks, limit=limit, seed=seed, shots=shots)
+        asked = tasks_named(tasks, limit=limit, seed=seed, shots=shots, data=data)
     except NoSuchTaskError as error:
         raise click.BadParameter(str(error)) from None
     names = list(dict.fromkeys([model] if against is None else [model, against]))
@@ -155,9 +158,11 @@ def compare(first: str, second: str, seed: int, document: str | None) -> None:
     A positive difference means that FIRST has the higher value. p is of McNemar's exact test for answers that are right
     or wrong, of random exchanges else.
     """
+    from glasshouse.evaluation.catalogue import metrics_of
     from glasshouse.evaluation.runs import compare_runs, read_run
 
-    found = compare_runs(read_run(first), read_run(second), seed=seed)
+    one, other = read_run(first), read_run(second)
+    found = compare_runs(one, other, {task: metrics_of(task) for task in one.records}, seed=seed)
     show_pairs(found)
     if document is not None:
         rows = {task: {metric: pair._asdict() for metric, pair in of.items()} for task, of in found.items()}

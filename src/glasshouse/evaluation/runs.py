@@ -78,10 +78,10 @@ def compare_runs(
     *,
     seed: int = 0,
 ) -> dict[str, dict[str, Paired]]:
-    """Every task that both runs have, in every score that its items have.
+    """Every task that both runs have.
 
     Args:
-        metrics: by task, further metrics of its records, such as corpus measures.
+        metrics: by task, its metrics; of a task that is not among them, the mean of every score that its items have.
 
     Raises:
         RunError: no task is in both.
@@ -97,7 +97,7 @@ def compare_runs(
     for task in shared:
         one, other = first.records[task], second.records[task]
         names = dict.fromkeys(name for record in one for name in record.scores)
-        known: dict[str, Metric] = {name: mean_of(name) for name in names} | dict(metrics.get(task, {}))
+        known = metrics.get(task) or {name: mean_of(name) for name in names}
         try:
             found[task] = {name: compare_records(metric, one, other, seed=seed) for name, metric in known.items()}
         except ValueError as error:
