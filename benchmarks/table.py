@@ -165,6 +165,16 @@ def scoring(found: Result) -> str:
     )
 
 
+def context_baselines(found: Result) -> str:
+    rows = []
+    for name, methods in found["rows"].items():
+        for method, values in methods.items():
+            if method != "items":
+                shown = ", ".join(f"{metric} {value:.1f}" for metric, value in values.items())
+                rows.append([name, f"{methods['items']['records']:,}", method, shown])
+    return _table(["task", "records", "trivial method", "of 100"], rows)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "train_gpu": training_on_a_gpu,
@@ -176,6 +186,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "logic_programs": logic_programs,
     "rloo": policy_steps,
     "evaluation": scoring,
+    "context_baselines": context_baselines,
 }
 
 

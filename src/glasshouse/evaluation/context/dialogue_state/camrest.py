@@ -20,7 +20,7 @@ SCHEMA = tuple(Slot(f"{_DOMAIN}-{name}", text, _DOMAIN, values) for name, (text,
 
 def read_camrest_rows(folder: str | Path) -> list[dict[str, Any]]:
     """The dialogues of the file as they are. Raises `DataError` when it is not there or not JSON."""
-    file = find_files("gecor", folder, "CamRest676_annotated.json", "*.json")[0]
+    file = find_files("gecor", folder, "CamRest676*.json")[0]
     try:
         found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -30,7 +30,12 @@ def read_camrest_rows(folder: str | Path) -> list[dict[str, Any]]:
 
 def read_camrest(folder: str | Path) -> list[Dialogue]:
     """The dialogues; the annotation of every turn is the state so far (`inform`) and what is asked (`request`)."""
-    return [Dialogue(f"camrest-{row['dialogue_id']}", tuple(_turns(row)), SCHEMA) for row in read_camrest_rows(folder)]
+    try:
+        return [
+            Dialogue(f"camrest-{row['dialogue_id']}", tuple(_turns(row)), SCHEMA) for row in read_camrest_rows(folder)
+        ]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder}: not the form of CamRest676 ({type(error).__name__}: {error})") from error
 
 
 def _turns(row: dict[str, Any]) -> list[Turn]:

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 from glasshouse.evaluation.context.rewriting.queries import Query
-from glasshouse.evaluation.context.sources import DataError, find_files
+from glasshouse.evaluation.context.sources import DataError, find_files, missing
+
+DOMAINS = ("calling", "messaging", "music", "news", "reminders", "weather")
 
 
 def read_mudoco(
@@ -24,7 +26,13 @@ def read_mudoco(
     Raises:
         DataError: there is no such domain, or a file does not have the form.
     """
-    files = find_files("mudoco_qr", folder, "*.json")
+    files = [
+        file
+        for file in find_files("mudoco_qr", folder, "mudoco_*.json", "*.json")
+        if file.stem.removeprefix("mudoco_") in DOMAINS
+    ]
+    if not files:
+        raise missing("mudoco_qr", folder)
     if domain is not None:
         files = [file for file in files if file.stem.removeprefix("mudoco_") == domain]
         if not files:
