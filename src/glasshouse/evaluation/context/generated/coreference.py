@@ -78,8 +78,8 @@ def draw_document(number: int, split: Split, difficulty: Difficulty, seed: int) 
 
 
 def _said(draw: Draw, person: Person, people: list[Person], trade: str) -> str:
-    """A trade, a pronoun where it can mean nobody else, or more seldom a name, which equal strings would find."""
-    forms = [person.name, *[f"the {trade}"] * 2]
+    """A name, a trade, or a pronoun where it can mean nobody else."""
+    forms = [person.name, f"the {trade}"]
     if sum(other.woman == person.woman for other in people) == 1:
         forms += [person.subject] * 2
     return draw.one(forms)
