@@ -94,5 +94,8 @@ def test_the_command_measures_a_served_model(model):
         done = CliRunner().invoke(
             cli, ["evaluate", f"{server.url}#mine", "--task", "brackets", "--limit", "6"], catch_exceptions=False
         )
+        refused = CliRunner().invoke(cli, ["evaluate", f"{server.url}#mine", "--perplexity", "texts.jsonl"])
     assert done.exit_code == 0, done.output
     assert "chance 0.250" in done.output
+    assert refused.exit_code == 2
+    assert "a served one has tasks only" in refused.output

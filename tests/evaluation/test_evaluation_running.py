@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from glasshouse.evaluation.few_shot import FewShotError, draw_by_class, draw_examples
+from glasshouse.evaluation.few_shot import FewShotError, draw_examples
 from glasshouse.evaluation.journal import Journal
 from glasshouse.evaluation.records import MetricError, Record, mean_of
 from glasshouse.evaluation.requests import Generate
@@ -85,14 +85,3 @@ def test_examples_are_a_function_of_the_seed_and_what_they_are_for():
     assert all(number >= 90 for number in draw_examples(pool, 8, 0, allowed=lambda number: number >= 90))
     with pytest.raises(FewShotError, match="5 examples are wanted before task, but the pool has 3"):
         draw_examples(pool, 5, 0, "task", allowed=lambda number: number < 3)
-
-
-def test_every_class_has_as_many_examples():
-    pool = list(range(100))
-    drawn = draw_by_class(pool, lambda number: "even" if number % 2 == 0 else "odd", 2, 0, "task")
-    assert sorted(number % 2 for number in drawn) == [0, 0, 1, 1]
-    assert drawn == draw_by_class(pool, lambda number: "even" if number % 2 == 0 else "odd", 2, 0, "task")
-    orders = {tuple(n % 2 for n in draw_by_class(pool, lambda n: str(n % 2), 2, seed)) for seed in range(20)}
-    assert len(orders) > 3
-    with pytest.raises(FewShotError, match="before task/odd"):
-        draw_by_class([0, 1, 2], lambda number: "even" if number % 2 == 0 else "odd", 2, 0, "task")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--chat", is_flag=True, help="A served model answers in a conversation: texts, no likelihoods.")
 @click.option(
     "--output", type=click.Path(file_okay=False), metavar="FOLDER",
-    help="Write results and samples here in lm-evaluation-harness's form. After a kill the same command goes on.",
+    help="Write tasks' results and samples here in the harness's form. After a kill the same command goes on.",
 )  # fmt: skip
 @click.option("--json", "document", type=click.Path(dir_okay=False), help="Write everything that was measured here.")
 @READS
@@ -71,11 +71,13 @@ def evaluate(
 
     if not tasks and not held_out:
         raise click.UsageError("nothing to measure: give --task, --perplexity or both")
+    names = list(dict.fromkeys([model] if against is None else [model, against]))
+    if held_out and any(map(is_served, names)):
+        raise click.UsageError("--perplexity reads the tokens of a model in memory: a served one has tasks only")
     try:
         asked = tasks_named(tasks, limit=limit, seed=seed, shots=shots, data=data)
     except NoSuchTaskError as error:
         raise click.BadParameter(str(error)) from None
-    names = list(dict.fromkeys([model] if against is None else [model, against]))
     measured: dict[str, list[dict[str, Any]]] = {}
     answered: dict[str, Mapping[str, Scored]] = {}
     for name in names:
@@ -133,9 +135,14 @@ def outcomes(
     return found
 
 
+def is_served(name: str) -> bool:
+    """Whether a model is named by an address."""
+    return name.startswith(("http://", "https://"))
+
+
 def open_any(location: str, name: str, device: str, key_variable: str | None, chat: bool) -> Any:
     """A model in memory, or a served one."""
-    if name.startswith(("http://", "https://")):
+    if is_served(name):
         from glasshouse.evaluation.endpoints import EndpointScorer
 
         url, _, served = name.partition("#")

@@ -43,20 +43,3 @@ def draw_examples(
         )
     order = np.random.default_rng(named_seed(seed, "few-shot", *names)).permutation(len(free))
     return [free[index] for index in order[:count]]
-
-
-def draw_by_class(
-    pool: Sequence[Item],
-    label: Callable[[Item], str],
-    each: int,
-    seed: int,
-    *names: str | int,
-) -> list[Item]:
-    """`each` examples of every class, classes mixed in random order. Raises as `draw_examples` does, naming the class.
-
-    Classes are taken in the order of their names, so the draw does not depend on the order of the pool's classes.
-    """
-    chosen: list[Item] = []
-    for kind in sorted({label(example) for example in pool}):
-        chosen += draw_examples([e for e in pool if label(e) == kind], each, seed, *names, kind)
-    return draw_examples(chosen, len(chosen), seed, *names, "order")

@@ -1,7 +1,7 @@
 """Greedy text in batches, up to a stop text: what tasks with free answers are made of.
 
-A row ends at an end token of the model, before the first of its stop texts, or after
-as many tokens as were asked for. This is what lm-evaluation-harness does.
+A row ends at an end token of the model, before the first of its stop texts, or after as many tokens as were asked for.
+This is what lm-evaluation-harness does.
 
 Deviation: decoding is greedy and nothing else; a repetition penalty that a Hugging Face model brings in its
 `generation_config.json` is not applied.
