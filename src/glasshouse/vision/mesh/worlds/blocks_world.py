@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,8 +17,22 @@ from glasshouse.store.configuration import Config, named_seed
 from glasshouse.vision.diffusion.text import Vocabulary
 from glasshouse.vision.mesh.cameras import CameraRules, Cameras, orbit, rings
 from glasshouse.vision.mesh.conditioning import camera_vectors
+from glasshouse.vision.mesh.marching import marching_tetrahedra
+from glasshouse.vision.mesh.mesh import Mesh
 from glasshouse.vision.mesh.prompt_sets import BLOCK_COLOURS, BLOCK_SHAPES, blocks
-from glasshouse.vision.mesh.worlds.blocks import CAMERAS, RGB, SCALES, all_prompts, coloured, light, render
+from glasshouse.vision.mesh.similarity import cell_centres
+from glasshouse.vision.mesh.tets import tetrahedral_grid
+from glasshouse.vision.mesh.worlds.blocks import (
+    CAMERAS,
+    RGB,
+    SCALES,
+    all_prompts,
+    colour,
+    coloured,
+    distance,
+    light,
+    render,
+)
 from glasshouse.vision.mesh.worlds.pictures import ColouredMaps, HeldOut, jitter
 
 MAPS = "maps.safetensors"
@@ -109,6 +123,15 @@ class BlocksWorld:
 
     def render(self, prompts: tuple[str, ...], cameras: Cameras, size: int) -> tuple[Tensor, Tensor]:
         return render(prompts, cameras, size)
+
+    def inside(self, prompt: str, resolution: int = 48) -> Bool[Tensor, "n n n"]:
+        return distance(cell_centres(resolution), prompt) < 0
+
+    def mesh(self, prompt: str, resolution: int = 64) -> Mesh:
+        """The true shape on a tetrahedral grid of so many cells a side: edges are rounded within a cell."""
+        grid = tetrahedral_grid(resolution)
+        vertices, faces = marching_tetrahedra(grid, distance(grid.vertices, prompt)[None])[0]
+        return Mesh(vertices, faces, colour(vertices, prompt), {"prompt": prompt})
 
 
 def training_cameras(settings: BlocksSettings) -> Cameras:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from glasshouse.training.data import TrainingData
 from glasshouse.training.shards import tensors_hash
 from glasshouse.vision.diffusion.text import Vocabulary
 from glasshouse.vision.mesh.cameras import CameraRules, Cameras
+from glasshouse.vision.mesh.mesh import Mesh
 from glasshouse.vision.mesh.worlds.blocks import coloured
 
 
@@ -49,6 +50,12 @@ class World(Protocol):
 
     def render(self, prompts: tuple[str, ...], cameras: Cameras, size: int) -> tuple[Tensor, Tensor]:
         """True pictures in [0, 1] and coverage; the cameras of one prompt follow another."""
+
+    def inside(self, prompt: str, resolution: int = 48) -> Bool[Tensor, "n n n"]:
+        """Which cells of the cube the true shape of a prompt encloses (see `similarity.cell_centres`)."""
+
+    def mesh(self, prompt: str) -> Mesh:
+        """The true shape of a prompt."""
 
 
 @dataclasses.dataclass(frozen=True)
