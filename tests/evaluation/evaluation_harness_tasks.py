@@ -14,8 +14,6 @@ dataset_kwargs:
 output_type: multiple_choice
 test_split: test
 fewshot_split: train
-fewshot_config:
-  sampler: first_n
 num_fewshot: 2
 doc_to_text: "{{{{question}}}}\\nAnswer:"
 doc_to_target: label

@@ -22,6 +22,8 @@ from glasshouse.evaluation.requests import Answer, Likelihood, LogLikelihood, Re
 from glasshouse.evaluation.running import Rounds
 from glasshouse.store.configuration import fingerprint, named_seed
 
+EXAMPLES_SEED = 1234
+"""The harness's own for examples, which seed 0 stands for."""
 PERFECT = {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1", "em", "mcc", "likelihood_diff"}
 """Metrics of which 1 is the best."""
 
@@ -31,7 +33,7 @@ def harness_tasks(name: str, *, limit: int | None = None, seed: int = 0, shots: 
 
     Args:
         limit: a seeded sample of this many items of each.
-        seed: of the sample and of examples.
+        seed: of the sample and of examples; 0 draws the examples that the harness draws by default.
         shots: examples before every item, where the task does not fix them at 0; by default what it says itself.
 
     Raises:
@@ -48,7 +50,7 @@ class HarnessTask:
         stated = task.get_config("num_fewshot")
         if stated is None or (shots is not None and stated != 0):
             task.set_config(key="num_fewshot", value=shots or 0)
-        task.set_fewshot_seed(seed=seed)
+        task.set_fewshot_seed(seed=EXAMPLES_SEED + seed)
         self.shots = int(task.get_config("num_fewshot"))
         if task.OUTPUT_TYPE == "loglikelihood_rolling":
             raise HarnessError(f"{self.name} measures perplexity of whole texts: use --perplexity with its documents")
