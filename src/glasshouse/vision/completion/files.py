@@ -13,6 +13,7 @@ from glasshouse.store.configuration import ConfigurationError
 from glasshouse.vision.completion.diffusion import DiffusionCompletion, DiffusionCompletionConfig
 from glasshouse.vision.completion.mae import MaskedAutoencoder, MaskedAutoencoderConfig
 from glasshouse.vision.completion.model import Completion
+from glasshouse.vision.completion.vq import VqAutoencoder
 from glasshouse.vision.completion.vq_prior import VqCompletion, VqCompletionConfig
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -36,7 +37,8 @@ def kind_of(config: CompletionConfig) -> str:
 
 def save_completion(model: Completion, folder: Path | str) -> None:
     """Write a model of this house; the folder is made. Raises `CompletionModelError` for an adapter."""
-    if not isinstance(model, OwnCompletion):
+    foreign = isinstance(model, VqCompletion) and not isinstance(model.tokenizer, VqAutoencoder)
+    if foreign or not isinstance(model, OwnCompletion):
         raise CompletionModelError(f"a {type(model).__name__} is saved by its own library, not here")
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)

@@ -71,8 +71,17 @@ class VqAutoencoder(nn.Module):
         """Images as codes, row by row."""
         return self.nearest(self.vectors(images))
 
+    @property
+    def patch(self) -> int:
+        """Side of what one code stands for."""
+        return self.config.patch
+
+    def pictures(self, codes: Int[Tensor, "images places"], grid: tuple[int, int]) -> Images:
+        """Images from codes on a grid of rows and columns."""
+        return self.images(self.codebook(codes), grid)
+
     def images(self, vectors: Float[Tensor, "images places width"], grid: tuple[int, int]) -> Images:
-        """Images from vectors of codes on a grid of rows and columns."""
+        """Images from vectors of codes."""
         decoded: Tensor = self.out(vectors.transpose(1, 2).reshape(len(vectors), -1, *grid))
         return (decoded + 1) / 2
 

@@ -10,15 +10,16 @@ hidden places are left out of the encoder and none are left in as mask tokens; c
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from glasshouse.store.configuration import Config, named_seed
-from glasshouse.vision.completion.masks import Hidden, hidden_patches
+from glasshouse.vision.completion.masks import Hidden, MaskError, hidden_patches
 from glasshouse.vision.completion.model import Completion, Draw, Embedding, Images, SizeError, check_size, pasted
 from glasshouse.vision.completion.visible import FillingDecoder, GridTransformer, VisibleEncoder
 from glasshouse.vision.completion.vq import VqAutoencoder, VqConfig
@@ -45,43 +46,63 @@ class VqCompletionConfig(Config):
 
 
 class VqCompletion(Completion):
-    """Completes images code by code. A patch with any hidden pixel is hidden whole."""
+    """Completes images code by code. A patch with any hidden pixel is hidden whole.
 
-    def __init__(self, config: VqCompletionConfig) -> None:
+    Args:
+        tokenizer: an auto-encoder like `VqAutoencoder`, with `config.autoencoder.codes` codes of patches of
+            `config.autoencoder.patch` pixels; a new one by default.
+        reach: codes are hidden that lie so near to a hidden one (an auto-encoder whose codes see their neighbours: 1);
+            hidden pixels are then grey before they are coded.
+    """
+
+    def __init__(self, config: VqCompletionConfig, tokenizer: nn.Module | None = None, reach: int = 0) -> None:
         super().__init__()
-        self.config, vq = config, config.autoencoder
+        self.config, self.reach, vq = config, reach, config.autoencoder
         if config.height % vq.patch or config.width % vq.patch:
             raise SizeError(f"images of {config.height} x {config.width} are not made of patches of {vq.patch} pixels")
-        self.tokenizer = VqAutoencoder(vq)
-        grid = (config.height // vq.patch, config.width // vq.patch)
-        self.encoder = VisibleEncoder(nn.Embedding(vq.codes, config.transformer.width), grid, config.transformer)
-        self.decoder = FillingDecoder(vq.codes, grid, config.transformer)
+        self.tokenizer: Any = tokenizer if tokenizer is not None else VqAutoencoder(vq)
+        self.grid = (config.height // vq.patch, config.width // vq.patch)
+        self.encoder = VisibleEncoder(nn.Embedding(vq.codes, config.transformer.width), self.grid, config.transformer)
+        self.decoder = FillingDecoder(vq.codes, self.grid, config.transformer)
 
     @property
     def cell(self) -> int:
         """Side of a patch."""
         return self.config.autoencoder.patch
 
+    def seen(
+        self, images: Images, hidden: Hidden
+    ) -> tuple[Int[Tensor, "images places"], Bool[Tensor, "images places"]]:
+        """Codes of images, and which of them count as hidden."""
+        self._check(images)
+        places = hidden_patches(hidden, self.cell)
+        if self.reach:
+            images = torch.where(hidden[:, None], 0.5, images)
+            wide = functional.max_pool2d(places.view(-1, 1, *self.grid).float(), 2 * self.reach + 1, 1, self.reach)
+            places = wide.flatten(1) > 0
+            if places.all(1).any():
+                raise MaskError(
+                    f"the mask hides all of an image once it is widened by {self.reach} codes; use a smaller one"
+                )
+        with torch.no_grad():
+            return self.tokenizer.codes(images), places
+
     def encode(self, images: Images, hidden: Hidden, draw: Draw | None = None) -> Embedding:
         """Embeddings of the visible codes."""
-        self._check(images)
-        with torch.no_grad():
-            codes = self.tokenizer.codes(images)
-        found: Embedding = self.encoder(codes, hidden_patches(hidden, self.cell))
+        found: Embedding = self.encoder(*self.seen(images, hidden))
         return found
 
     def loss(self, images: Images, hidden: Hidden, target: Images, generator: torch.Generator) -> Float[Tensor, ""]:
         """Cross-entropy of the target's codes at hidden places."""
-        answers = self.decoder(self.encode(images, hidden))
+        codes, places = self.seen(images, hidden)
+        answers = self.decoder(self.encoder(codes, places))
         with torch.no_grad():
             truth = self.tokenizer.codes(target)
-        places = hidden_patches(hidden, self.cell)
         return functional.cross_entropy(answers[places], truth[places])
 
     def complete(self, images: Images, hidden: Hidden, generator: torch.Generator | None = None) -> Images:
         """Images with the hidden pixels filled in."""
-        self._check(images)
-        codes, unknown = self.tokenizer.codes(images), hidden_patches(hidden, self.cell)
+        codes, unknown = self.seen(images, hidden)
         first = unknown.sum(1)
         for number in range(1, self.config.rounds + 1):
             certainty, best = self.decoder(self.encoder(codes, unknown)).softmax(2).max(2)
@@ -91,8 +112,7 @@ class VqCompletion(Completion):
                 break
             order = torch.where(unknown, certainty, torch.inf).argsort(dim=1).argsort(dim=1)
             unknown = order < left[:, None]  # the least certain stay open
-        filled = self.tokenizer.images(self.tokenizer.codebook(codes), self.tokenizer.grid(images))
-        return pasted(images, filled, hidden)
+        return pasted(images, self.tokenizer.pictures(codes, self.grid), hidden)
 
     def _check(self, images: Images) -> None:
         check_size(images, self.config.autoencoder.channels, self.config.height, self.config.width)
