@@ -190,6 +190,20 @@ def test_what_is_looked_at(images, parts, extractor, tmp_path) -> None:
     assert set(found["floors"]) == {"forget", "retain"}
 
 
+def test_of_a_short_list_the_attacker_has_half(images, extractor, tmp_path) -> None:
+    seen = (~images.held_out).nonzero().flatten()[:6]
+    listed = parts_of(images, Split(forget=Selection(ids=tuple(images.ids[place] for place in seen.tolist()))))
+    found = looked(images, listed, extractor, {"original": SMALL.build(0).eval()}, tmp_path)
+    attack = QUICK.attack.but(images=3)
+    rest = seen[~torch.isin(seen, attack.attacker(listed.forget))]
+    assert len(rest) == 3
+    pixels = images.images[rest]
+    hidden = same_masks(Mask(), pixels, 0)
+    error = hidden_error(completions(SMALL.build(0).eval(), pixels, hidden), pixels, hidden).mean()
+    assert found["models"]["original"]["recovery"]["0"] == pytest.approx(float(error), rel=1e-5)
+    assert not list(tmp_path.iterdir()), "an attack leaves nothing behind"
+
+
 def made_up(**changes: float) -> dict:
     """An audit of a model that passes, with some figures changed."""
     figures = {"forget": 3.0, "retain": 1.1, "recovered": 1.0, "membership": 0.5, "reference": 0.55} | changes

@@ -15,17 +15,22 @@ from glasshouse.store.recipe import recipe
 from glasshouse.vision.completion.presets import completion_model, completion_training, patch_of
 from glasshouse.vision.completion.steps import train_completion
 from glasshouse.vision.completion.training import masks_for
+from glasshouse.vision.feature_steps import read_features, train_features
 from glasshouse.vision.image_folder import ImageFolder
-from glasshouse.vision.image_steps import read_digits, read_images, train_features
+from glasshouse.vision.image_steps import read_digits, read_images
 from glasshouse.vision.unlearning.audit import MEASURED_MASKS, AuditSettings
+from glasshouse.vision.unlearning.audit_steps import audit_models, certify
+from glasshouse.vision.unlearning.comparison_steps import compare_models
 from glasshouse.vision.unlearning.methods import Method, Unlearning
 from glasshouse.vision.unlearning.selection import Selection, Split, listed_in
-from glasshouse.vision.unlearning.steps import audit_models, certify, compare_models, unlearn_images
+from glasshouse.vision.unlearning.steps import unlearn_images
 
 HOUSE = "house (Unlearning for image-to-image models)"
 DIGITS = {"forget": "1,3,8", "retain": "0,4,6,7", "proxy": "2,5,9"}
 BASELINES: tuple[Method, ...] = ("max loss", "noisy label", "retain label", "random encoder", "fine-tuning")
 ALPHAS = (0.05, 0.1, 0.25, 0.5, 1.0)
+PROXY_SHARE = 0.25
+"""Of alpha, where a proxy is all that holds the images to retain."""
 OURS, PROXY, RETRAINED = "encoder", "encoder, proxy", "retrained"
 CENTRE = MEASURED_MASKS[0].name
 
@@ -43,6 +48,7 @@ def unlearning(
     alpha: float = 1.0,
     size: int = 32,
     channels: int = 3,
+    weights: str = "",
     reference: bool = True,
     seed: int = 0,
 ) -> Evaluation:
@@ -60,6 +66,7 @@ def unlearning(
         alpha: weight of forgetting.
         size: side in pixels of a folder's images.
         channels: 3 for colour or 1 for grey, of a folder's images.
+        weights: a folder of a vision model of transformers (CLIP, ViT) in safetensors to compare images by.
         reference: whether to retrain without the forgotten images; without it the audit says what it could not see.
         seed: of everything.
     """
@@ -69,13 +76,13 @@ def unlearning(
     masks, measured = masks_for(patch_of(config)), masks_for(patch_of(config), MEASURED_MASKS)
     training = completion_training(model, updates, seed).but(masks=masks)
     settings = AuditSettings(masks=measured)
-    features = train_features(images)
+    features = read_features(weights) if weights else train_features(images)
     original = train_completion(images, config, training)
     plain = Unlearning(steps=steps, alpha=alpha, masks=masks, seed=seed)
     own = split.but(proxy=None)
     made = {OURS: unlearn_images(original, images, own, plain)}
     if split.proxy:
-        made[PROXY] = unlearn_images(original, images, split, plain)
+        made[PROXY] = unlearn_images(original, images, split, plain.but(alpha=alpha * PROXY_SHARE))
     made |= {name: unlearn_images(original, images, own, plain.but(method=name)) for name in BASELINES}
     sweep = {f"{weight:g}": unlearn_images(original, images, own, plain.but(alpha=weight)) for weight in ALPHAS}
     retrained = train_completion(images, config, training, without=split.forget) if reference else None

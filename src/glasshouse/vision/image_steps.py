@@ -1,22 +1,17 @@
-"""Steps that bring images into the store, and the network their features are measured by."""
+"""Steps that bring images into the store."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from glasshouse.data.quarantine import Quarantine
 from glasshouse.store.artifact import Artifact
-from glasshouse.store.panels import Numbers, Panel, Pictures, Table
+from glasshouse.store.panels import Panel, Pictures, Table
 from glasshouse.store.step import Run, step
 from glasshouse.vision.collection import ImageCollection, ImageError, digits, load_collection
-from glasshouse.vision.feature_network import FeatureNetwork, FeatureNetworkConfig, train_feature_network
 from glasshouse.vision.image_folder import ImageFolder, folder_fingerprint, read_folder
 from glasshouse.vision.pictures import grid_png
 
@@ -91,52 +86,3 @@ def gathered(sets: Sequence[ImageSet]) -> ImageCollection:
         sources=tuple(name for one in found for name in one.sources),
         held_out=torch.cat([one.held_out for one in found]),
     )
-
-
-class Features(Artifact):
-    """A small classifier whose hidden layer images are compared by."""
-
-    @cached_property
-    def about(self) -> dict[str, Any]:
-        """Its configuration, classes and accuracy on held-out images."""
-        found: dict[str, Any] = json.loads(self.file("features.json").read_text(encoding="utf-8"))
-        return found
-
-    def load(self) -> FeatureNetwork:
-        """The network."""
-        network = FeatureNetwork(
-            self.about["channels"], self.about["classes"], FeatureNetworkConfig(**self.about["config"])
-        )
-        network.load_state_dict(load_file(self.file("model.safetensors")))
-        return network.eval()
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Its accuracy, for claims."""
-        return {"accuracy": float(self.about["accuracy"])}
-
-    def panels(self) -> list[Panel]:
-        """What it is."""
-        said = {"accuracy on held-out images": f"{100 * self.about['accuracy']:.1f} %", "called": self.about["name"]}
-        return [Numbers("Features that images are compared by", said)]
-
-
-@step()
-def train_features(run: Run, images: ImageSet, config: FeatureNetworkConfig = FeatureNetworkConfig()) -> Features:  # noqa: B008 (frozen)
-    """Train the network that completions are measured by, on real images."""
-    found = images.load()
-    seen, held = ~found.held_out, found.held_out
-    pixels, classes = found.images, len(found.classes)
-    with run.bar("training the feature network", config.steps) as bar:
-        made = train_feature_network(
-            pixels[seen], found.labels[seen], (pixels[held], found.labels[held]), classes, run.scratch / "run", config,
-            progress=bar,
-        )  # fmt: skip
-    save_file(
-        {name: part.contiguous() for name, part in made.network.state_dict().items()}, run.output / "model.safetensors"
-    )
-    about = {"channels": pixels.shape[1], "classes": classes, "config": config.model_dump(mode="json"),
-             "accuracy": made.accuracy, "name": made.network.name}  # fmt: skip
-    (run.output / "features.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    run.measure(accuracy=made.accuracy, cpu_seconds=round(made.result.cpu_seconds, 3))
-    return Features(run.output)

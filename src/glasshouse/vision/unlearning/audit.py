@@ -93,13 +93,14 @@ def look_at(
         "forget": ruler(images, parts.forget_test, extractor),
         "retain": ruler(images, parts.retain_test, extractor),
     }
-    mask = settings.masks[0]
+    mask, few = settings.masks[0], settings.attack.images
+    if not parts.forget_is_held_out:  # the attack is measured on what the attacker does not have
+        few = min(few, len(parts.forget) // 2)
+    attack = settings.attack.but(mask=mask, images=few)
     others = parts.forget_test if parts.forget_is_held_out else parts.retain_test
     found: dict[str, Any] = {}
-    for number, (name, model) in enumerate(models.items()):
-        home = directory / f"recovery-{number}"
-        attack = settings.attack.but(mask=mask)
-        errors = relearn(model, images, parts.forget, parts.forget_test, attack, home)
+    for name, model in models.items():
+        errors = relearn(model, images, parts.forget, parts.forget_test, attack, directory)
         found[name] = {
             "measured": measure_all(model, rulers, settings.masks, settings.seed),
             "recovery": {str(step): error for step, error in errors.items()},
@@ -125,11 +126,7 @@ def findings(
     `MissingReferenceError` without a retrained model, unless `no_reference` says that there is none.
     """
     models = looked["models"]
-    if RETRAINED not in models and not no_reference:
-        raise MissingReferenceError(
-            "there is no model retrained without the forgotten images to compare with, so there is no verdict: "
-            "give one, or say no_reference=True to have what can be said without it"
-        )
+    ask_for_reference(RETRAINED in models, no_reference)
     mask, model = settings.masks[0].name, models[name]
     forget, retain = (ratio(looked, name, part, mask) for part in ("forget", "retain"))
     found = [
@@ -168,6 +165,15 @@ def _recovered(shares: Mapping[str, float], settings: AuditSettings) -> Finding:
         return Finding(name, True, "nothing to tell: the retrained model relearns as fast as the original", expected)
     worst = max(shares.values())
     return Finding(name, worst <= settings.recovery, f"{worst:.2f} of the way to the original", expected)
+
+
+def ask_for_reference(there: bool, no_reference: bool) -> None:
+    """Raises `MissingReferenceError` without a retrained model, unless it was said that there is none."""
+    if not there and not no_reference:
+        raise MissingReferenceError(
+            "there is no model retrained without the forgotten images to compare with, so there is no verdict: "
+            "give one, or say no_reference=True to have what can be said without it"
+        )
 
 
 def ratio(looked: Mapping[str, Any], name: str, part: str, mask: str) -> float:

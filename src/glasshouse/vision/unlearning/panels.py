@@ -51,9 +51,8 @@ def _table(found: Mapping[str, Any], part: str, mask: str) -> Panel:
         ["model", *HEADS],
         rows,
         note=(
-            f"Distances to real training images of the same classes, by features of the {found['extractor']} (accuracy "
-            f"{100 * values['feature accuracy']:.1f} %); as many real held-out images are at Fréchet distance "
-            f"{floor['frechet']:.2f}, MMD {floor['mmd']:.3f}. This is not FID."
+            f"Distances to real training images of the same classes, by {found['features']}; as many real held-out "
+            f"images are at Fréchet distance {floor['frechet']:.2f}, MMD {floor['mmd']:.3f}. This is not FID."
         ),
     )
 

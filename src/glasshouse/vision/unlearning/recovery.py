@@ -8,6 +8,7 @@ something. The error is measured on other images of the forgotten kind.
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def relearn(
 ) -> dict[int, float]:
     """Updates -> error; `model` stays as it is. Images that the attacker has are not measured on.
 
-    Nothing is resumed: `directory` has to be new (the errors along the way are not part of a checkpoint).
+    An attack is not resumed, because the errors along the way are no part of a checkpoint: it runs in a folder of its
+    own in `directory`, which is removed.
     """
     attacker = settings.attacker(forget)
     others = measured_on[~torch.isin(measured_on, attacker)]
@@ -113,5 +115,7 @@ def relearn(
     copied.requires_grad_(True)
     attack = Relearning(copied, settings, pixels[others])
     device = next(model.parameters()).device
-    train(attack, TensorRows({"images": pixels[attacker]}), training, directory, device=device, **options)
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as home:
+        train(attack, TensorRows({"images": pixels[attacker]}), training, home, device=device, **options)
     return attack.errors
