@@ -25,11 +25,11 @@ from glasshouse.vision.feature_steps import read_features, train_features
 from glasshouse.vision.image_steps import read_digits
 from glasshouse.vision.unlearning.audit import AuditSettings, MissingReferenceError
 from glasshouse.vision.unlearning.audit_steps import Audit, Certificate, audit_models, certify
-from glasshouse.vision.unlearning.certificate import check_certificate
+from glasshouse.vision.unlearning.certificate import CertificateError, check_certificate
 from glasshouse.vision.unlearning.comparison_steps import compare_models
 from glasshouse.vision.unlearning.methods import Unlearning
 from glasshouse.vision.unlearning.recovery import Recovery
-from glasshouse.vision.unlearning.selection import parts_of
+from glasshouse.vision.unlearning.split import parts_of
 from glasshouse.vision.unlearning.steps import unlearn_images
 
 TINY = MaskedAutoencoderConfig(transformer=GridTransformer(width=16, heads=2, layers=1, decoder_layers=1, expansion=2))
@@ -60,8 +60,8 @@ def store(tmp_path_factory):
 
 
 def test_figures_pictures_and_checks_reach_claims_and_report(store) -> None:
-    images, _, _, made, audit, compared = graph()
-    certificate = certify(images, SPLIT, made["encoder"], audit, "encoder", SETTINGS)
+    *_, made, audit, compared = graph()
+    certificate = certify(made["encoder"], audit, "encoder")
     parts = {"compared": compared, "audit": audit, "certificate, encoder": certificate}
     found = execute(conclude(parts, claims=room.CLAIMS), store)
     assert isinstance(found, Evaluation)
@@ -87,17 +87,19 @@ def test_figures_pictures_and_checks_reach_claims_and_report(store) -> None:
 
 def test_a_certificate_can_be_checked_by_who_holds_model_and_images(store) -> None:
     images, _, _, made, audit, _ = graph(LENIENT, learning_rate=2e-2)
-    node = certify(images, SPLIT, made["max loss"], audit, "max loss", LENIENT)
+    node = certify(made["max loss"], audit, "max loss")
     issued, model, collection = (execute(one, store) for one in (node, made["max loss"], images))
     assert isinstance(issued, Certificate)
     document = issued.document
     loaded = model.load()
     check_certificate(document, loaded, collection.load(), parts_of(collection.load(), SPLIT))
-    assert document["model"]["encoder after"] == encoder_hash(loaded) != document["model"]["encoder before"]
-    assert document["model"]["decoder after"] == decoder_hash(loaded)
+    hashes = {"encoder": encoder_hash(loaded), "decoder": decoder_hash(loaded)}
+    assert document["model"]["after"] == hashes != document["model"]["before"]
     assert document["configuration"]["model"] == model.id
     assert "What the certificate does not show" in [panel.title for panel in issued.panels()]
     assert json.loads(issued.file("certificate.json").read_text()) == document
+    with pytest.raises(CertificateError, match="is not what was audited as 'encoder'"):
+        execute(certify(made["max loss"], audit, "encoder"), store)
 
 
 def test_without_a_reference_one_has_to_say_so(store) -> None:

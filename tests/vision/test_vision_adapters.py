@@ -11,8 +11,9 @@ from glasshouse.vision.collection import digits
 from glasshouse.vision.completion.masks import Mask, MaskError
 from glasshouse.vision.completion.model import Completion, SizeError, decoder_hash, encoder_hash
 from glasshouse.vision.completion.visible import GridTransformer
+from glasshouse.vision.selection import Selection
 from glasshouse.vision.unlearning.methods import Unlearning, unlearn
-from glasshouse.vision.unlearning.selection import Selection, Split, parts_of
+from glasshouse.vision.unlearning.split import Split, parts_of
 
 transformers = pytest.importorskip("transformers", reason="needs glasshouse[huggingface]")
 diffusers = pytest.importorskip("diffusers", reason="needs glasshouse[diffusers]")

@@ -14,15 +14,17 @@ from glasshouse.vision.collection import ImageError, digits
 from glasshouse.vision.completion.cost import training_flops
 from glasshouse.vision.completion.mae import MaskedAutoencoderConfig
 from glasshouse.vision.completion.masks import Mask
-from glasshouse.vision.completion.model import Completion, pasted
+from glasshouse.vision.completion.model import Completion, decoder_hash, encoder_hash, pasted
 from glasshouse.vision.completion.training import CompletionObjective
 from glasshouse.vision.completion.visible import GridTransformer
 from glasshouse.vision.feature_network import FeatureNetwork, FeatureNetworkConfig
 from glasshouse.vision.frechet import frechet_distance
+from glasshouse.vision.selection import Selection
 from glasshouse.vision.unlearning.audit import (
     AuditSettings,
     Finding,
     MissingReferenceError,
+    data_record,
     findings,
     look_at,
     recovered,
@@ -36,7 +38,7 @@ from glasshouse.vision.unlearning.certificate import (
 from glasshouse.vision.unlearning.leaks import area_under_curve, membership, probe_accuracy
 from glasshouse.vision.unlearning.measures import completions, hidden_error, measure_all, ruler, same_masks
 from glasshouse.vision.unlearning.recovery import Recovery, relearn
-from glasshouse.vision.unlearning.selection import Selection, Split, parts_of
+from glasshouse.vision.unlearning.split import Split, parts_of
 
 SMALL = MaskedAutoencoderConfig(transformer=GridTransformer(width=16, heads=2, layers=1, decoder_layers=1, expansion=2))
 SPLIT = Split(forget=Selection(classes=("1",)), retain=Selection(classes=("0", "2")))
@@ -183,7 +185,7 @@ def test_what_is_looked_at(images, parts, extractor, tmp_path) -> None:
     found = looked(images, parts, extractor, models, tmp_path)
     assert set(found["models"]) == set(models)
     for item in found["models"].values():
-        assert set(item) == {"measured", "recovery", "probe", "membership"}
+        assert set(item) == {"measured", "recovery", "probe", "membership", "hashes"}
         assert set(item["recovery"]) == {"0", "1", "3"}
         assert len(item["measured"]["forget"]) == 3
     assert found["extractor"] == extractor.name
@@ -206,33 +208,35 @@ def test_of_a_short_list_the_attacker_has_half(images, extractor, tmp_path) -> N
 
 def made_up(**changes: float) -> dict:
     """An audit of a model that passes, with some figures changed."""
-    figures = {"forget": 3.0, "retain": 1.1, "recovered": 1.0, "membership": 0.5, "reference": 0.55} | changes
+    figures = {"forget": 3.0, "retain": 1.1, "recovered": 1.0, "membership": 0.5, "reference": 0.55, "decoder": 0}
+    figures |= changes
 
-    def model(forget: float, retain: float, recovery: float, told: float) -> dict:
+    def model(forget: float, retain: float, recovery: float, told: float, decoder: float = 0) -> dict:
         def masks(mse: float) -> dict:
             return {mask.name: {"mse": mse} for mask in QUICK.masks}
 
         measured = {"forget": masks(forget), "retain": masks(retain)}
         curve = {"0": forget, "1": recovery, "3": recovery}
-        return {"measured": measured, "recovery": curve, "probe": 0.9, "membership": told}
+        hashes = {"encoder": "e", "decoder": f"d{decoder}"}
+        return {"measured": measured, "recovery": curve, "probe": 0.9, "membership": told, "hashes": hashes}
 
     return {
         "models": {
             "original": model(1.0, 1.0, 0.5, 0.8),
             "retrained": model(2.5, 1.0, 1.0, figures["reference"]),
-            "unlearned": model(figures["forget"], figures["retain"], figures["recovered"], figures["membership"]),
+            "unlearned": model(*(figures[part] for part in ("forget", "retain", "recovered", "membership", "decoder"))),
         }
     }
 
 
 @pytest.mark.parametrize(
-    ("changes", "unchanged", "fails"),
+    ("changes", "keeps", "fails"),
     [
         ({}, True, []),
-        ({}, None, []),
+        ({"decoder": 1}, False, []),
         ({"forget": 1.99}, True, ["forgotten"]),
         ({"retain": 1.26}, True, ["retained"]),
-        ({}, False, ["decoder unchanged"]),
+        ({"decoder": 1}, True, ["decoder unchanged"]),
         ({"recovered": 0.74}, True, ["not recovered"]),
         ({"recovered": 0.76}, True, []),
         ({"recovered": 2.0}, True, []),
@@ -241,8 +245,8 @@ def made_up(**changes: float) -> dict:
         ({"membership": 0.59, "reference": 0.3}, True, []),
     ],
 )
-def test_each_check_can_fail(changes, unchanged, fails) -> None:
-    found = findings(made_up(**changes), "unlearned", unchanged, QUICK)
+def test_each_check_can_fail(changes, keeps, fails) -> None:
+    found = findings(made_up(**changes), "unlearned", QUICK, keeps_decoder=keeps)
     assert [item.name for item in found if not item.holds] == fails
 
 
@@ -250,7 +254,7 @@ def test_relearning_tells_nothing_where_the_reference_relearns_like_the_original
     found = made_up(recovered=0.1)
     found["models"]["original"]["recovery"] = {"0": 1.0, "1": 0.95, "3": 0.92}
     assert recovered(found, "unlearned", QUICK) == {}
-    finding = findings(found, "unlearned", True, QUICK)[3]
+    finding = findings(found, "unlearned", QUICK)[3]
     assert (finding.name, finding.holds) == ("not recovered", True)
     assert finding.measured.startswith("nothing to tell")
     found["models"]["original"]["recovery"]["3"] = 0.9
@@ -261,27 +265,27 @@ def test_there_is_no_verdict_without_a_reference() -> None:
     found = made_up()
     del found["models"]["retrained"]
     with pytest.raises(MissingReferenceError, match="no model retrained without the forgotten images"):
-        findings(found, "unlearned", True, QUICK)
-    names = [item.name for item in findings(found, "unlearned", True, QUICK, no_reference=True)]
+        findings(found, "unlearned", QUICK)
+    names = [item.name for item in findings(found, "unlearned", QUICK, no_reference=True)]
     assert names == ["forgotten", "retained", "decoder unchanged"]
 
 
-def hashes_of(model) -> dict[str, str]:
-    from glasshouse.vision.completion.model import decoder_hash, encoder_hash
-
-    return {"encoder before": "0", "encoder after": encoder_hash(model),
-            "decoder before": decoder_hash(model), "decoder after": decoder_hash(model)}  # fmt: skip
+def of(model, images, parts) -> dict:
+    """The made-up audit, of these images, with this model as the unlearned one."""
+    found = made_up() | {"data": data_record(images, parts)}
+    for name in ("original", "unlearned"):
+        found["models"][name]["hashes"] = {"encoder": encoder_hash(model), "decoder": decoder_hash(model)}
+    return found
 
 
 def test_a_certificate_is_checked_against_model_and_images(images, parts) -> None:
     model = SMALL.build(0)
-    made = certificate(made_up(), "unlearned", images, parts, hashes_of(model), QUICK, {"alpha": 1.0})
+    made = certificate(of(model, images, parts), "unlearned", QUICK, {"alpha": 1.0})
     assert made["verdict"] == "passed"
     assert made["data"]["forgotten"] == sorted(images.ids[place] for place in parts.forget.tolist())
     assert made["gap to retraining"]["forget"]["centre 25 %"] == pytest.approx(3.0 / 2.5)
-    assert any(
-        "linear probe finds it in 90 % of images (90 % in the retrained model)" in line for line in made["not shown"]
-    )
+    said = "linear probe finds it in 90 % of images (90 % in the retrained model)"
+    assert any(said in line for line in made["not shown"])
     check_certificate(made, model, images, parts)
     with pytest.raises(CertificateError, match="was changed"):
         check_certificate(made | {"verdict": "passed with honours"}, model, images, parts)
@@ -291,26 +295,27 @@ def test_a_certificate_is_checked_against_model_and_images(images, parts) -> Non
         check_certificate(made, model, images, parts_of(images, SPLIT.but(forget=Selection(classes=("3",)))))
 
 
-def test_a_certificate_is_refused_when_the_audit_fails(images, parts) -> None:
+def test_a_certificate_is_refused_when_the_audit_fails() -> None:
     with pytest.raises(CertificateRefusedError, match=r"retained: 2\.00 x the error, expected ≤ 1\.25 x") as refused:
-        certificate(made_up(retain=2.0), "unlearned", images, parts, hashes_of(SMALL.build(0)), QUICK, {})
+        certificate(made_up(retain=2.0), "unlearned", QUICK, {})
     assert refused.value.findings == (Finding("retained", False, "2.00 x the error", "≤ 1.25 x"),)
+    with pytest.raises(KeyError, match="no model called 'another'"):
+        certificate(made_up(), "another", QUICK, {})
 
 
 def test_a_certificate_without_reference_says_so(images, parts) -> None:
-    found = made_up()
+    found = of(SMALL.build(0), images, parts)
     del found["models"]["retrained"]
-    given = (found, "unlearned", images, parts, hashes_of(SMALL.build(0)), QUICK, {})
     with pytest.raises(MissingReferenceError):
-        certificate(*given)
-    made = certificate(*given, no_reference=True)
+        certificate(found, "unlearned", QUICK, {})
+    made = certificate(found, "unlearned", QUICK, {}, no_reference=True)
     assert made["verdict"] == "passed what can be checked without a retrained model"
     assert made["gap to retraining"] is None
     assert any("never saw the images" in line for line in made["not shown"])
 
 
 def test_an_audit_has_three_masks() -> None:
-    with pytest.raises(ConfigurationError, match="three different masks or more"):
+    with pytest.raises(ConfigurationError, match="three masks or more, all different"):
         AuditSettings(masks=(Mask(), Mask(kind="half", share=0.5), Mask()))
 
 

@@ -19,7 +19,7 @@ from glasshouse.vision.feature_network import FeatureNetworkConfig, train_featur
 from glasshouse.vision.image_folder import ImageFolder, folder_fingerprint, read_folder
 from glasshouse.vision.image_steps import ImageSet, gather_images, read_digits, read_images
 from glasshouse.vision.pictures import grid_png, masked
-from glasshouse.vision.unlearning.selection import Selection
+from glasshouse.vision.selection import Selection
 
 
 def made_folder(home, count: int = 12, side: int = 12):

@@ -18,11 +18,12 @@ from glasshouse.vision.completion.training import masks_for
 from glasshouse.vision.feature_steps import read_features, train_features
 from glasshouse.vision.image_folder import ImageFolder
 from glasshouse.vision.image_steps import read_digits, read_images
+from glasshouse.vision.selection import Selection, listed_in
 from glasshouse.vision.unlearning.audit import MEASURED_MASKS, AuditSettings
 from glasshouse.vision.unlearning.audit_steps import audit_models, certify
 from glasshouse.vision.unlearning.comparison_steps import compare_models
 from glasshouse.vision.unlearning.methods import Method, Unlearning
-from glasshouse.vision.unlearning.selection import Selection, Split, listed_in
+from glasshouse.vision.unlearning.split import Split
 from glasshouse.vision.unlearning.steps import unlearn_images
 
 HOUSE = "house (Unlearning for image-to-image models)"
@@ -93,7 +94,7 @@ def unlearning(
         "compared": compare_models(images, own, features, original, compared, settings, sweep=sweep, shown=shown),
         "audit": audit,
         **{
-            f"certificate, {name}": certify(images, own, made[name], audit, name, settings, no_reference=not reference)
+            f"certificate, {name}": certify(made[name], audit, name, no_reference=not reference)
             for name in (OURS, "retain label")
         },
     }

@@ -19,7 +19,7 @@ from glasshouse.vision.completion.files import CompletionConfig, OwnCompletion, 
 from glasshouse.vision.completion.fit import fit, objectives
 from glasshouse.vision.completion.training import CompletionTraining
 from glasshouse.vision.image_steps import ImageSet
-from glasshouse.vision.unlearning.selection import Selection
+from glasshouse.vision.selection import Selection
 
 TRAINING, METRICS = "training.json", "metrics.jsonl"
 

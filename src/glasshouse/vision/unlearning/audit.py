@@ -18,16 +18,16 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from glasshouse.store.configuration import Config, ConfigurationError
+from glasshouse.store.configuration import Config, ConfigurationError, fingerprint
 from glasshouse.store.progress import Bar
 from glasshouse.vision.collection import ImageCollection
 from glasshouse.vision.completion.masks import Mask
-from glasshouse.vision.completion.model import Completion
+from glasshouse.vision.completion.model import Completion, decoder_hash, encoder_hash
 from glasshouse.vision.feature_network import Extractor
 from glasshouse.vision.unlearning.leaks import linear_probe, membership
 from glasshouse.vision.unlearning.measures import measure_all, ruler
 from glasshouse.vision.unlearning.recovery import Recovery, relearn
-from glasshouse.vision.unlearning.selection import Parts
+from glasshouse.vision.unlearning.split import Parts, hashes
 
 ORIGINAL, RETRAINED = "original", "retrained"
 MEASURED_MASKS = (Mask(), Mask(kind="half", share=0.5), Mask(kind="random", share=0.75))
@@ -58,10 +58,8 @@ class AuditSettings(Config):
     @field_validator("masks")
     @classmethod
     def _three(cls, masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
-        if len({mask.name for mask in masks}) < 3:
-            raise ValueError(
-                "an audit looks at three different masks or more: how much is forgotten depends on the mask"
-            )
+        if len({mask.name for mask in masks}) < max(3, len(masks)):
+            raise ValueError("an audit has three masks or more, all different: what is forgotten depends on the mask")
         return masks
 
 
@@ -106,36 +104,58 @@ def look_at(
             "recovery": {str(step): error for step, error in errors.items()},
             "probe": linear_probe(model, images, parts.forget_test),
             "membership": membership(model, images, parts.forget, others, mask),
+            "hashes": {"encoder": encoder_hash(model), "decoder": decoder_hash(model)},
         }
         if bar is not None:
             bar.advance()
-    return {"models": found, "floors": {name: held.floor for name, held in rulers.items()}, "extractor": extractor.name}
+    return {
+        "models": found,
+        "data": data_record(images, parts),
+        "floors": {name: held.floor for name, held in rulers.items()},
+        "extractor": extractor.name,
+    }
+
+
+def data_record(images: ImageCollection, parts: Parts) -> dict[str, Any]:
+    """Which images were forgotten, retained and measured on."""
+    retain = hashes(images, parts.retain.tolist())
+    return {
+        "forgotten": hashes(images, parts.forget.tolist()),
+        "retained": {"images": len(retain), "sha256 of ids": fingerprint(retain)},
+        "measured on": {
+            "forget": {"images": len(parts.forget_test), "held out": parts.forget_is_held_out},
+            "retain": {"images": len(parts.retain_test), "held out": True},
+        },
+    }
 
 
 def findings(
     looked: Mapping[str, Any],
     name: str,
-    decoder_unchanged: bool | None,
     settings: AuditSettings,
     *,
+    keeps_decoder: bool = True,
     no_reference: bool = False,
 ) -> list[Finding]:
     """The checks of one unlearned model by what `look_at` found.
 
-    `decoder_unchanged` is None for a method that trains the decoder: then it is not asked. Raises
-    `MissingReferenceError` without a retrained model, unless `no_reference` says that there is none.
+    `keeps_decoder` is false for a method that trains the decoder too: then it is not asked whether that is the same.
+    Raises `MissingReferenceError` without a retrained model, unless `no_reference` says that there is none, and
+    `KeyError` for a model that was not looked at.
     """
     models = looked["models"]
     ask_for_reference(RETRAINED in models, no_reference)
+    if name not in models:
+        raise KeyError(f"the audit looked at {', '.join(models)}, and at no model called {name!r}")
     mask, model = settings.masks[0].name, models[name]
     forget, retain = (ratio(looked, name, part, mask) for part in ("forget", "retain"))
     found = [
         Finding("forgotten", forget >= settings.forget, f"{forget:.2f} x the error", f"≥ {settings.forget:g} x"),
         Finding("retained", retain <= settings.retain, f"{retain:.2f} x the error", f"≤ {settings.retain:g} x"),
     ]
-    if decoder_unchanged is not None:
-        said = "the same" if decoder_unchanged else "changed"
-        found.append(Finding("decoder unchanged", decoder_unchanged, said, "the same, bit for bit"))
+    if keeps_decoder:
+        same = model["hashes"]["decoder"] == models[ORIGINAL]["hashes"]["decoder"]
+        found.append(Finding("decoder unchanged", same, "the same" if same else "changed", "the same, bit for bit"))
     reference = models.get(RETRAINED)
     if reference is None:
         return found

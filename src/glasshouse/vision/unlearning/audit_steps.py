@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -24,11 +25,11 @@ from glasshouse.vision.unlearning.audit import (
     look_at,
     recovered,
 )
-from glasshouse.vision.unlearning.certificate import CertificateRefusedError, certificate
+from glasshouse.vision.unlearning.certificate import CertificateError, CertificateRefusedError, certificate
 from glasshouse.vision.unlearning.comparison_steps import Found
 from glasshouse.vision.unlearning.methods import Unlearning
 from glasshouse.vision.unlearning.panels import audit_panels, certificate_panels
-from glasshouse.vision.unlearning.selection import Split, parts_of
+from glasshouse.vision.unlearning.split import Split, parts_of
 
 
 class Audit(Found):
@@ -63,7 +64,7 @@ def audit_models(
         looked = look_at(loaded, collection, parts_of(collection, split), features.load(), settings,
                          run.scratch / "attacks", bar)  # fmt: skip
     checks = {
-        name: findings(looked, name, _decoder_unchanged(model), settings, no_reference=no_reference)
+        name: findings(looked, name, settings, keeps_decoder=_keeps_decoder(model), no_reference=no_reference)
         for name, model in models.items()
     }
     values: dict[str, float] = {}
@@ -75,17 +76,17 @@ def audit_models(
     values |= {f"{name}/passes": float(all(check.holds for check in found)) for name, found in checks.items()}
     document = {
         "looked": looked,
-        "checks": {name: [check.__dict__ for check in found] for name, found in checks.items()},
+        "settings": settings.model_dump(mode="json"),
+        "checks": {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()},
         "values": values,
     }
     (run.output / "found.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return Audit(run.output)
 
 
-def _decoder_unchanged(model: CompletionModel) -> bool | None:
-    """None for a method that trains the decoder."""
-    about = model.training
-    return bool(about["decoder unchanged"]) if Unlearning(**about["settings"]).keeps_decoder else None
+def _keeps_decoder(model: CompletionModel) -> bool:
+    """Whether the method that made a model promised to leave the decoder."""
+    return Unlearning(**model.training["settings"]).keeps_decoder
 
 
 class Certificate(Artifact):
@@ -118,27 +119,27 @@ class Certificate(Artifact):
 
 @step()
 def certify(
-    run: Run,
-    images: ImageSet,
-    split: Split,
-    model: CompletionModel,
-    audit: Audit,
-    name: str = "unlearned",
-    settings: AuditSettings = AuditSettings(),  # noqa: B008 (frozen)
-    no_reference: bool = False,
+    run: Run, model: CompletionModel, audit: Audit, name: str = "unlearned", no_reference: bool = False
 ) -> Certificate:
-    """The certificate of a model that was audited under `name`; `refused.json` in its place when the audit failed."""
-    collection, about = images.load(), model.training
-    configuration = {"split": split.model_dump(mode="json"), "settings": about["settings"], "model": model.id,
-                     "audit": audit.id}  # fmt: skip
+    """The certificate of a model that was audited under `name`; `refused.json` in its place when the audit failed.
+
+    Raises `CertificateError` when the model is not the one that was audited under this name.
+    """
+    looked, about = audit.found["looked"], model.training
+    audited = looked["models"].get(name, {}).get("hashes")
+    if audited != {part: about["hashes"][f"{part} after"] for part in ("encoder", "decoder")}:
+        raise CertificateError(
+            f"{model} is not what was audited as {name!r}; audited were {', '.join(looked['models'])}"
+        )
+    settings = AuditSettings(**audit.found["settings"])
+    configuration = {"split": about["split"], "settings": about["settings"], "model": model.id, "audit": audit.id}
     try:
         document = certificate(
-            audit.found["looked"], name, collection, parts_of(collection, split), about["hashes"], settings,
-            configuration, keeps_decoder=_decoder_unchanged(model) is not None, no_reference=no_reference,
-        )  # fmt: skip
+            looked, name, settings, configuration, keeps_decoder=_keeps_decoder(model), no_reference=no_reference
+        )
         target = "certificate.json"
     except CertificateRefusedError as refused:
-        failed = [finding.__dict__ for finding in refused.findings]
+        failed = [dataclasses.asdict(finding) for finding in refused.findings]
         document, target = {"verdict": "refused", "why": str(refused), "findings": failed}, "refused.json"
     text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
     (run.output / target).write_text(text + "\n", encoding="utf-8")

@@ -13,8 +13,8 @@ from typing import Any
 from glasshouse.store.configuration import fingerprint
 from glasshouse.vision.collection import ImageCollection
 from glasshouse.vision.completion.model import Completion, decoder_hash, encoder_hash
-from glasshouse.vision.unlearning.audit import RETRAINED, AuditSettings, Finding, findings, ratio
-from glasshouse.vision.unlearning.selection import Parts, hashes
+from glasshouse.vision.unlearning.audit import ORIGINAL, RETRAINED, AuditSettings, Finding, data_record, findings, ratio
+from glasshouse.vision.unlearning.split import Parts
 
 NOT_SHOWN = (
     "that no attack recovers the images: one attack of fine-tuning was made",
@@ -43,9 +43,6 @@ class CertificateError(ValueError):
 def certificate(
     looked: Mapping[str, Any],
     name: str,
-    images: ImageCollection,
-    parts: Parts,
-    model_hashes: Mapping[str, str],
     settings: AuditSettings,
     configuration: Mapping[str, Any],
     *,
@@ -55,8 +52,8 @@ def certificate(
     """The certificate of the model called `name`.
 
     Args:
-        looked: from `glasshouse.vision.unlearning.audit.look_at`.
-        model_hashes: of encoder and decoder, before and after.
+        looked: from `glasshouse.vision.unlearning.audit.look_at`; hashes of models and images are of what was audited.
+        settings: with which it was looked.
         configuration: how the model was made to forget, as JSON data.
         keeps_decoder: false for a method that trains the decoder too.
 
@@ -64,19 +61,19 @@ def certificate(
         CertificateRefusedError: the audit failed.
         MissingReferenceError: there is no retrained model, and `no_reference` does not say so.
     """
-    unchanged = model_hashes["decoder before"] == model_hashes["decoder after"] if keeps_decoder else None
-    found = findings(looked, name, unchanged, settings, no_reference=no_reference)
+    found = findings(looked, name, settings, keeps_decoder=keeps_decoder, no_reference=no_reference)
     if failed := [item for item in found if not item.holds]:
         raise CertificateRefusedError(failed)
     reference = RETRAINED in looked["models"]
+    models = {one: item for one, item in looked["models"].items() if one in (ORIGINAL, RETRAINED, name)}
     document = {
         "what": "unlearning of an image completion model",
         "verdict": "passed" if reference else "passed what can be checked without a retrained model",
         "findings": [dataclasses.asdict(item) for item in found],
-        "data": _data(images, parts),
-        "model": dict(model_hashes),
+        "data": looked["data"],
+        "model": {"name": name, "before": models[ORIGINAL]["hashes"], "after": models[name]["hashes"]},
         "configuration": dict(configuration),
-        "audit": {"settings": settings.model_dump(mode="json"), "measured": looked},
+        "audit": {"settings": settings.model_dump(mode="json"), "measured": {**looked, "models": models}},
         "gap to retraining": gap(looked, name, settings) if reference else None,
         "not shown": [*_not_shown(looked, name), *(() if reference else WITHOUT_REFERENCE)],
     }
@@ -98,24 +95,11 @@ def check_certificate(document: Mapping[str, Any], model: Completion, images: Im
     inner = {name: value for name, value in document.items() if name != "sha256"}
     if fingerprint(inner) != document.get("sha256"):
         raise CertificateError("the certificate was changed after it was written: its sha256 does not fit")
-    if document["data"] != _data(images, parts):
+    if document["data"] != data_record(images, parts):
         raise CertificateError("the certificate is about other images than these")
-    mine = {"encoder after": encoder_hash(model), "decoder after": decoder_hash(model)}
-    for part, found in mine.items():
-        if document["model"][part] != found:
-            raise CertificateError(f"the certificate is about another model: its {part.split()[0]} has other weights")
-
-
-def _data(images: ImageCollection, parts: Parts) -> dict[str, Any]:
-    forget, retain = hashes(images, parts.forget.tolist()), hashes(images, parts.retain.tolist())
-    return {
-        "forgotten": forget,
-        "retained": {"images": len(retain), "sha256 of ids": fingerprint(retain)},
-        "measured on": {
-            "forget": {"images": len(parts.forget_test), "held out": parts.forget_is_held_out},
-            "retain": {"images": len(parts.retain_test), "held out": True},
-        },
-    }
+    for part, found in (("encoder", encoder_hash(model)), ("decoder", decoder_hash(model))):
+        if document["model"]["after"][part] != found:
+            raise CertificateError(f"the certificate is about another model: its {part} has other weights")
 
 
 def _not_shown(looked: Mapping[str, Any], name: str) -> list[str]:

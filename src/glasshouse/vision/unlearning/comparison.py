@@ -16,7 +16,7 @@ from glasshouse.vision.feature_network import Extractor
 from glasshouse.vision.pictures import grid_png, masked
 from glasshouse.vision.unlearning.audit import ORIGINAL, AuditSettings
 from glasshouse.vision.unlearning.measures import completions, kinds, measure_all, ruler, same_masks
-from glasshouse.vision.unlearning.selection import Parts
+from glasshouse.vision.unlearning.split import Parts
 
 COLUMNS = 10
 OUTPAINT = Mask(kind="outpaint", share=0.75)

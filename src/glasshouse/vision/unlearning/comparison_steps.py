@@ -16,7 +16,7 @@ from glasshouse.vision.image_steps import ImageSet
 from glasshouse.vision.unlearning.audit import ORIGINAL, AuditSettings
 from glasshouse.vision.unlearning.comparison import compare
 from glasshouse.vision.unlearning.panels import comparison_panels
-from glasshouse.vision.unlearning.selection import Split, parts_of
+from glasshouse.vision.unlearning.split import Split, parts_of
 
 
 class Found(Artifact):

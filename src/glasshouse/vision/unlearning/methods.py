@@ -20,7 +20,7 @@ from glasshouse.vision.completion.training import TRAINING_MASKS
 from glasshouse.vision.unlearning.baselines import RandomEncoder, WholeModelBaseline
 from glasshouse.vision.unlearning.objective import EncoderUnlearning, NoiseKind
 from glasshouse.vision.unlearning.pairs import PairedImages
-from glasshouse.vision.unlearning.selection import Parts
+from glasshouse.vision.unlearning.split import Parts
 
 Method = Literal["encoder", "max loss", "noisy label", "retain label", "random encoder", "fine-tuning"]
 M = TypeVar("M", bound=Completion)

@@ -10,7 +10,7 @@ from glasshouse.vision.completion.steps import CompletionModel, finished
 from glasshouse.vision.image_steps import ImageSet
 from glasshouse.vision.unlearning.methods import Unlearning, unlearn
 from glasshouse.vision.unlearning.pairs import PairedImages
-from glasshouse.vision.unlearning.selection import Split, parts_of
+from glasshouse.vision.unlearning.split import Split, parts_of
 
 
 @step()
