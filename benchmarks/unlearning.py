@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from PIL import Image
 from turns import machine
 
 from glasshouse.evaluation.steps import Evaluation
@@ -62,12 +63,23 @@ def cpu_seconds(store: Store, result: Evaluation) -> dict[str, float]:
     }
 
 
+def write_pictures(store: Store, folder: Path) -> None:
+    """Grids of the run with the first split and seed, which the recipe makes by default."""
+    made = run_recipe(room.unlearning, store)
+    compared = store.open(made.manifest["inputs"]["parts.compared"]["artifact"])
+    for part in ("forget", "retain"):
+        with Image.open(compared.file(f"{part}, {room.CENTRE}.png")) as grid:
+            larger = grid.resize((6 * grid.width, 6 * grid.height), Image.Resampling.NEAREST)
+            larger.save(folder / f"unlearning_{part}.png", optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=1600, help="of completion models")
     parser.add_argument("--steps", type=int, default=400, help="of unlearning")
+    parser.add_argument("--pictures", type=Path, help="write grids of the first run there, six times enlarged")
     parser.add_argument("--output", type=Path, default=RESULTS / "unlearning.json")
     options = parser.parse_args()
     store, runs = Store(options.store), []
@@ -83,6 +95,8 @@ def main() -> None:
                 {"seed": seed, "split": split, "claims": claims, "models": figures(made.values), "cpu_seconds": seconds}
             )
             print(seed, split, {name: status for name, (status, _) in claims.items()}, seconds, flush=True)
+    if options.pictures:
+        write_pictures(store, options.pictures)
     document: dict[str, Any] = {
         "machine": machine(),
         "splits": SPLITS,

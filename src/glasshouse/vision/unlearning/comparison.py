@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from glasshouse.store.progress import Bar
@@ -79,9 +78,8 @@ def _grid(models: Mapping[str, Completion], pixels: Tensor, mask: Mask, seed: in
 
 
 def _spread(images: ImageCollection, places: Tensor) -> Tensor:
-    """Some images of every class, class by class."""
-    labels = images.labels[places]
-    present = kinds(labels)
-    each = -(-COLUMNS // len(present))
-    chosen = torch.cat([places[labels == label][:each] for label in present])
-    return chosen.repeat(COLUMNS)[:COLUMNS]
+    """Some images of every class, as many of each as can be, class by class."""
+    labels = images.labels[places].tolist()
+    order = sorted(range(len(places)), key=lambda place: (labels[:place].count(labels[place]), labels[place]))
+    chosen = sorted(order[:COLUMNS], key=lambda place: labels[place])
+    return places[(chosen * COLUMNS)[:COLUMNS]]
