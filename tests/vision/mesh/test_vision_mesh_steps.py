@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Evaluation]:
         "refined": refined,
         "judge": judge,
         "teacher": judge_teacher(teacher, judge, world, samples=4, steps=2),
-        "costs": settle({"seed 0": generator}, alone),
+        "costs": settle({"seed 0": generator}, alone, {"direct": direct}),
         "latency": measure_latency(generator, PROMPTS.all[:3], resolution=8),
     }
     return store, execute(conclude(parts, claims=[*CLAIMS, *ABLATIONS]), store)
@@ -74,6 +74,8 @@ def test_everything_that_was_asked_for_is_measured(made: tuple[Store, Evaluation
     assert values["64 prompts, seed 0/untrained/r_probability"] < 0.2
     assert values["64 prompts, seed 0/images"] == 16
     assert values["latency/watertight"] == 1
+    assert values["costs/CPU seconds/seed 0"] > 0
+    assert values["costs/CPU seconds/direct"] > 0
     assert 0 < values["latency/prompt to GLB, CPU s"] < 5
     assert all(math.isfinite(value) for value in values.values())
 

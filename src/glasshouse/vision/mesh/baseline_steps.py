@@ -32,7 +32,7 @@ GOAL = 0.8
 """The R-probability that costs are compared at."""
 MOST = 16
 """Meshes that the time to a file is measured with."""
-TIMINGS = "timings.json"
+TIMINGS, OTHERS = "timings.json", "others.json"
 
 
 class SinglePrompts(Artifact):
@@ -87,19 +87,34 @@ class CostLedger(Artifact):
 
     @property
     def values(self) -> dict[str, float]:
-        """Cost of a prompt to the goal, alone and amortised, in pictures and CPU seconds, and their ratio."""
-        return self.ledger.values(GOAL)
+        """Cost of a prompt to the goal, alone and amortised, in pictures and CPU seconds; their ratio; every run's."""
+        runs = [*self.ledger.amortised, *self.others]
+        return self.ledger.values(GOAL) | {f"CPU seconds/{run.name}": run.cpu_seconds for run in runs}
+
+    @property
+    def others(self) -> Sequence[Account]:
+        """Runs that nothing is compared with."""
+        return Ledger.read(self.path / "record" / OTHERS).amortised
 
     def panels(self) -> list[Panel]:
         """The ledger and the amortisation curve."""
-        return self.ledger.panels(GOAL)
+        (listed, *_) = Ledger(self.others, []).panels(GOAL)
+        return [*self.ledger.panels(GOAL), replace(listed, title="What other runs cost")]
 
 
 @step()
-def settle(run: Run, amortised: Mapping[str, TrainedTextToMesh], single: SinglePrompts) -> CostLedger:
-    """Set the costs of generators beside those of single prompts."""
-    named = [replace(artifact.account, name=name) for name, artifact in amortised.items()]
-    (run.output / "names.json").write_text(json.dumps(list(amortised)) + "\n", encoding="utf-8")
+def settle(
+    run: Run,
+    amortised: Mapping[str, TrainedTextToMesh],
+    single: SinglePrompts,
+    others: Mapping[str, TrainedTextToMesh],
+) -> CostLedger:
+    """Set the costs of generators beside those of single prompts, and list those of others."""
+    named, listed = (
+        [replace(artifact.account, name=name) for name, artifact in given.items()] for given in (amortised, others)
+    )
+    Ledger(listed, []).write(Artifact(run.output).record / OTHERS)
+    (run.output / "names.json").write_text(json.dumps([*amortised, *others]) + "\n", encoding="utf-8")
     Ledger(named, single.accounts).write(Artifact(run.output).record / ACCOUNTS)
     return CostLedger(run.output)
 

@@ -64,11 +64,11 @@ class MeshTraining(Config):
 
     def times(self, factor: float) -> MeshTraining:
         """The same with both stages longer or shorter."""
-        volume, mesh = self.stages.volume, self.stages.mesh
-        longer = self.stages.but(
-            volume=volume.but(updates=round(volume.updates * factor)),
-            mesh=mesh.but(updates=round(mesh.updates * factor)),
+        volume, mesh = (
+            stage.but(updates=max(1, round(stage.updates * factor)) if stage.updates else 0)
+            for stage in (self.stages.volume, self.stages.mesh)
         )
+        longer = self.stages.but(volume=volume, mesh=mesh)
         found: MeshTraining = self.but(stages=longer)
         return found
 
