@@ -13,7 +13,8 @@ from glasshouse.data.steps import Documents
 from glasshouse.data.writing import write_documents
 from glasshouse.evaluation.context.generated.names import Difficulty
 from glasshouse.evaluation.context.generated.suite import GENERATED, TrainingTexts
-from glasshouse.evaluation.context.suite import ContextTask, named
+from glasshouse.evaluation.context.sources import DataError
+from glasshouse.evaluation.context.suite import ContextTask, named, open_sets
 from glasshouse.store.configuration import Config, named_seed
 from glasshouse.store.step import Run, step
 
@@ -54,6 +55,18 @@ class ContextTasks(Config):
         return named(
             name, seed=self.seed, limit=self.limit, distractors=self.distractors, distance=self.distance, **settings
         )
+
+
+def readable_sets(data: str) -> tuple[str, ...]:
+    """The open data sets that are in a folder, by the names of their tasks."""
+    found = []
+    for name in open_sets():
+        try:
+            named(name, folder=data, limit=1)
+        except DataError:
+            continue
+        found.append(name)
+    return tuple(found)
 
 
 @step()
