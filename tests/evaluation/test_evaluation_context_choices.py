@@ -1,5 +1,6 @@
 """Questions with options: letters, orders, answers in words; coreference, Winograd schemas and discourse relations."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -113,6 +114,16 @@ def test_an_unreadable_answer_is_no_link_and_is_counted():
     records = records_of(task, lambda request: Written("I cannot tell", 3))
     assert task.metrics["invalid"](records) == 1.0
     assert task.metrics["average"](records) == task.metrics["average"](task.baselines(records)["singletons"])
+
+
+def test_documents_without_mentions_count_nothing():
+    empty = Document("empty", ("Nothing", "here"), ())
+    task = Coreference("t", (empty, DOCUMENTS[0]), shots=0)
+    records = records_of(task, by_text(lambda text: float(len(text))))
+    alone = records_of(Coreference("t", DOCUMENTS[:1], shots=0), by_text(lambda text: float(len(text))))
+    assert [record.id for record in records] == ["empty", DOCUMENTS[0].id]
+    assert {n: m(records) for n, m in task.metrics.items()} == {n: m(alone) for n, m in task.metrics.items()}
+    assert task.metrics["average"](records[:1]) == 0
 
 
 def test_windows_and_later_mentions():
@@ -287,3 +298,27 @@ def test_the_first_shown_of_equals_is_chosen():
     assert chosen([Likelihood(0.0, False, 1)] * 3, choices) == choices.order[0]
     best = int(np.argmax([choices.order.index(n) for n in range(3)]))
     assert chosen([Likelihood(float(n == best), False, 1) for n in range(3)], choices) == best
+
+
+@pytest.mark.skipif(not (DATA / "winograd").is_dir(), reason="the Winograd schemas are not here")
+def test_options_take_the_place_of_pronouns_as_in_the_harness():
+    found = importlib.util.find_spec("lm_eval")
+    if found is None or found.origin is None:
+        pytest.skip("lm-evaluation-harness is not installed")
+    spec = importlib.util.spec_from_file_location("wsc273", Path(found.origin).parent / "tasks" / "wsc273" / "utils.py")
+    harness = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(harness)
+
+    class Rows(list):
+        def map(self, change):
+            return Rows(map(change, self))
+
+    schemas = read_winograd(DATA / "winograd")
+    rows = harness.process_doc(
+        Rows(
+            {"text": s.before + s.pronoun + s.after, "pronoun": s.pronoun, "pronoun_loc": len(s.before)}
+            | {"options": list(s.options)}
+            for s in schemas
+        )
+    )
+    assert [[s.substitute(0), s.substitute(1)] for s in schemas] == [row["options"] for row in rows]

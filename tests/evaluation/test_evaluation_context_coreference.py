@@ -164,7 +164,8 @@ def test_a_conll_2012_file_is_read_with_parts_sentences_and_speakers(tmp_path):
         line(0, "she", "(3)"), line(1, ".", "-"), "", "#end document",
         "#begin document (bc/x/00/x_0000); part 001", line(0, "It", "-"), "#end document",
     ]  # fmt: skip
-    (tmp_path / "x.v4_gold_conll").write_text("\n".join(rows), encoding="utf-8")
+    for name in ("x.v4_gold_conll", "x.v4_auto_conll"):  # only the first is read
+        (tmp_path / name).write_text("\n".join(rows), encoding="utf-8")
     first, second = read_ontonotes(tmp_path)
     assert (first.id, second.id) == ("bc/x/00/x_0000#0", "bc/x/00/x_0000#1")
     assert first.tokens == ("Ann", "Lee", "she", ".")

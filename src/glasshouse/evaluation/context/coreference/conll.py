@@ -122,8 +122,9 @@ def _parts(mark: str, place: Path, number: int) -> Iterator[re.Match[str]]:
 
 
 def read_ontonotes(folder: str | Path) -> list[Document]:
-    """All `*_conll` files of a CoNLL-2012 folder, which the user has from the LDC."""
-    files = find_files("ontonotes", folder, "**/*_conll")
+    """The documents of a CoNLL-2012 folder, which the user has from the LDC: of its `*gold_conll` files where there are
+    any, and not of the same documents with automatic annotation beside them."""
+    files = find_files("ontonotes", folder, "**/*gold_conll", "**/*_conll")
     return [document for file in files for document in read_conll(file)]
 
 

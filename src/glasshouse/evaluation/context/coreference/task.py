@@ -145,8 +145,8 @@ class Coreference:
                 ends[-1].append(len(requests))
         answers = yield requests
         records, first = [], 0
-        for questions, borders in zip(every, ends, strict=True):
-            records.append(self._record(questions, requests, answers, [first, *borders]))
+        for document, questions, borders in zip(self.documents, every, ends, strict=True):
+            records.append(self._record(document, questions, requests, answers, [first, *borders]))
             first = borders[-1] if borders else first
         return records
 
@@ -187,9 +187,13 @@ class Coreference:
         return self._examples.before(asked.document.id, self.shots) if self.shots else []
 
     def _record(
-        self, questions: Sequence[Asked], requests: Sequence[Request], answers: Sequence[Answer], borders: Sequence[int]
+        self,
+        document: Document,
+        questions: Sequence[Asked],
+        requests: Sequence[Request],
+        answers: Sequence[Answer],
+        borders: Sequence[int],
     ) -> Record:
-        document = questions[0].document
         links, answered, pairs, given = [], [], [], []
         for asked, first, last in zip(questions, borders, borders[1:], strict=False):
             option = chosen(answers[first:last], self.choices(asked))
@@ -200,7 +204,7 @@ class Coreference:
             pairs.append((requests[place], answers[place]))
             nats = [round(answer.nats, 4) for answer in answers[first:last] if isinstance(answer, Likelihood)]
             answered.append({"mention": list(asked.mention), "option": option, "gold": asked.gold, "nats": nats})
-        prompt = self.question(questions[-1])
+        prompt = self.question(questions[-1]) if questions else ""
         record = Record(
             document.id, prompt, _plain(document.clusters), [], extras={"answers": answered}, group=document.id,
             asked=tuple(pairs),

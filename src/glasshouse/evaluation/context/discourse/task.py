@@ -109,12 +109,12 @@ class Discourse:
         if not self.shots:
             return []
         found = [example for sense in SENSES for example in self._drawn[sense].before(document, self.shots)]
-        order = {relation.id: place for place, relation in enumerate(self._mixed)}
-        return sorted(found, key=lambda relation: order[relation.id])
+        return sorted(found, key=lambda relation: self._place[relation.id])
 
     @cached_property
-    def _mixed(self) -> list[Relation]:
-        return Examples(self.pool or self.relations, _document, self.seed, self.name, "order").order
+    def _place(self) -> Mapping[str, int]:
+        mixed = Examples(self.pool or self.relations, _document, self.seed, self.name, "order").order
+        return {relation.id: place for place, relation in enumerate(mixed)}
 
     @cached_property
     def _drawn(self) -> dict[Sense, Examples[Relation]]:

@@ -28,7 +28,7 @@ def read_qrecc(folder: str | Path, split: str = "test") -> list[Query]:
         rewrite = row.get("Truth_rewrite") or row.get("Rewrite")
         if not rewrite:
             continue
-        history = tuple(_turns(row.get("Context", row.get("NO_rewrite_context", []))))
+        history = tuple(_turns(row["Context"]))
         group = str(row["Conversation_no"])
         found.append(Query(f"{group}-{row['Turn_no']}", history, row["Question"], rewrite, group))
     return found
