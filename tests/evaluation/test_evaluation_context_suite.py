@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from glasshouse.evaluation.catalogue import NoSuchTaskError, metrics_of, tasks_named
 from glasshouse.evaluation.context.generated.coreference import generate_documents
 from glasshouse.evaluation.context.generated.dialogue_state import generate_dialogues
 from glasshouse.evaluation.context.generated.discourse import generate_relations
@@ -158,3 +159,25 @@ def test_every_data_set_that_is_here_becomes_a_task():
         requests = next(task.rounds())
         assert requests
     assert named("wsc273", folder=DATA, limit=3, seed=1) == named("wsc273", folder=DATA / "winograd", limit=3, seed=1)
+
+
+def test_settings_behind_a_name():
+    task = named("dialogue_state?previous=gold&shots=0&distance=3", limit=2)
+    assert task.name == "context/dialogue_state/previous-gold/shots-0/distance-3"
+    assert (task.previous, task.shots, len(task.dialogues[0].turns)) == ("gold", 0, 7)
+    plain = named("dialogue_state", limit=2, shots=0, distance=3)
+    assert plain.hashes["data"] == task.hashes["data"]
+    assert plain.hashes["settings"] != task.hashes["settings"]
+    assert named("coreference?brief=true&shuffle=7", limit=1).form == "text"
+    for name, said in {
+        "winograd?shots=3": "the task winograd has no setting 'shots'; it has brief, distance",
+        "dialogue_state?previous=golden": "previous='golden' of dialogue_state: Input should be 'predicted' or 'gold'",
+        "discourse?shots=two": "shots='two' of discourse: Input should be a valid integer",
+        "gdtb?distance=2": "the task gdtb has no setting 'distance'",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(said)):
+            named(name, folder="anywhere")
+    with pytest.raises(NoSuchTaskError, match="context:wsc273: the task wsc273 has no setting 'shots'"):
+        tasks_named(["context:wsc273"], shots=2, data="anywhere")
+    (task,) = tasks_named(["context:winograd?scoring=generate"])
+    assert set(metrics_of(task.name)) == {"acc"}

@@ -204,9 +204,11 @@ def test_tasks_of_the_context_benchmark_are_known_by_name(tmp_path):
     assert metrics_of("brackets") == {}
     done = CliRunner().invoke(cli, ["compare", str(tmp_path / "one"), str(tmp_path / "two")])
     assert [line.split()[1] for line in done.output.splitlines()] == list(pairs)
-    with pytest.raises(NoSuchTaskError, match="there is no task context:riddles: there are coreference, winograd"):
+    with pytest.raises(
+        NoSuchTaskError, match="no task 'riddles' of understanding context; there are coreference, winograd"
+    ):
         tasks_named(["context:riddles"])
-    with pytest.raises(NoSuchTaskError, match="context:winograd takes no examples"):
+    with pytest.raises(NoSuchTaskError, match="context:winograd: the task winograd has no setting 'shots'"):
         tasks_named(["context:winograd"], shots=2)
     with pytest.raises(DataError, match="Licence"):
         tasks_named(["context:canard"], data=tmp_path)

@@ -61,7 +61,8 @@ def metrics_of(task: str) -> Mapping[str, Metric]:
     """The metrics of a task whose name says what it is: of the context benchmark; of others none."""
     from glasshouse.evaluation.context import suite
 
-    if not task.startswith(suite.PREFIX) or (name := task.removeprefix(suite.PREFIX)) not in suite.names():
+    name = task.removeprefix(suite.PREFIX).partition("/")[0]
+    if not task.startswith(suite.PREFIX) or name not in suite.names():
         return {}
     known = suite.SETS[name].task(task, ()) if name in suite.SETS else suite.named(name, limit=1)
     return known.metrics
@@ -69,13 +70,15 @@ def metrics_of(task: str) -> Mapping[str, Metric]:
 
 def _context_task(name: str, limit: int | None, seed: int, shots: int | None, data: str | Path | None) -> Task:
     from glasshouse.evaluation.context import suite
+    from glasshouse.evaluation.context.sources import DataError
 
-    if name not in suite.names():
-        raise NoSuchTaskError(f"there is no task context:{name}: there are {', '.join(suite.names())}")
+    given = {} if shots is None else {"shots": shots}
     try:
-        return suite.named(name, seed=seed, limit=limit, folder=data, **({} if shots is None else {"shots": shots}))
-    except TypeError:
-        raise NoSuchTaskError(f"context:{name} takes no examples: leave --shots out") from None
+        return suite.named(name, seed=seed, limit=limit, folder=data, **given)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise NoSuchTaskError(f"context:{name}: {error}") from None
 
 
 def _sources(name: str, limit: int | None, seed: int) -> Iterator[QuestionSource]:

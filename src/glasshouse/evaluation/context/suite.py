@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from glasshouse.evaluation.context.coreference.conll import read_ontogum, read_ontonotes
 from glasshouse.evaluation.context.coreference.task import Coreference
@@ -18,7 +21,7 @@ from glasshouse.evaluation.context.discourse.disrpt import read_disrpt
 from glasshouse.evaluation.context.discourse.pdtb import read_pdtb
 from glasshouse.evaluation.context.discourse.task import Discourse
 from glasshouse.evaluation.context.generated.names import Difficulty
-from glasshouse.evaluation.context.generated.suite import GENERATED, GeneratedTask, generated_task
+from glasshouse.evaluation.context.generated.suite import GENERATED, TASKS, GeneratedTask, generated_task
 from glasshouse.evaluation.context.rewriting.canard import read_canard, read_qrecc
 from glasshouse.evaluation.context.rewriting.gecor import read_gecor
 from glasshouse.evaluation.context.rewriting.kvret import read_cqr_kvret
@@ -29,6 +32,10 @@ from glasshouse.store.configuration import named_seed
 
 ContextTask = GeneratedTask
 PREFIX = "context/"
+SETTINGS = (
+    "shots", "form", "earlier", "window", "none_first", "shuffle", "prompt", "scoring", "previous", "tokens",
+)  # fmt: skip
+"""Fields of tasks that may be set by name."""
 Items = Sequence[Any]
 
 
@@ -99,41 +106,71 @@ def named(
     seed: int = 0,
     limit: int | None = None,
     folder: str | Path | None = None,
-    distractors: int | None = None,
-    distance: int | None = None,
     **settings: Any,
 ) -> ContextTask:
     """A task by name.
 
     Args:
+        name: one of `names()`, with settings behind it where there are any: `dialogue_state?previous=gold&shots=0`.
         limit: items at most (documents, dialogues, relations, queries, schemas): of a data set a seeded sample, in its
             own order; of a generated task how many are made.
         folder: where data sets are, in a folder each; or the folder of this one.
-        distractors, distance: the difficulty of a generated task.
-        settings: fields of the task, such as `shots`, `form`, `previous`, `prompt`.
+        settings: fields of the task, such as `shots`, `form`, `previous`, `prompt`; of a generated task also
+            `distractors`, `distance` and `brief`.
 
     Raises:
-        ValueError: there is no such task.
+        ValueError: there is no such task, or it has no such setting.
         DataError: its data is not there; the message says where it is to be had and under which licence.
     """
-    if name in GENERATED:
+    kind, _, stated = name.partition("?")
+    if kind not in names():
+        raise ValueError(f"there is no task {kind!r} of understanding context; there are {', '.join(names())}")
+    settings |= _stated(stated)
+    _check(kind, settings)
+    called = PREFIX + re.sub(r"[^\w./-]+", "-", "/".join([kind, *filter(None, stated.split("&"))]))
+    if kind in GENERATED:
         usual = Difficulty()
         dial = Difficulty(
-            usual.distractors if distractors is None else distractors, usual.distance if distance is None else distance
+            settings.pop("distractors", usual.distractors) or 0, settings.pop("distance", usual.distance) or 0
         )
-        return generated_task(name, count=limit, seed=seed, difficulty=dial, **settings)
-    if name not in SETS:
-        raise ValueError(f"there is no task {name!r} of understanding context; there are {', '.join(names())}")
-    found = SETS[name]
+        return generated_task(kind, count=limit, seed=seed, difficulty=dial, name=called, **settings)
+    found = SETS[kind]
     if folder is None:
         raise missing(found.source, "a folder, since none was given")
     home = _part(Path(folder), found.source)
     every = tuple(found.read(home))
-    items = _sample(every, limit, seed, name)
+    items = _sample(every, limit, seed, kind)
     given: dict[str, Any] = {} if found.shots is None else {"shots": found.shots, "seed": seed}
     if found.shots is not None and settings.get("shots", found.shots):
         given["pool"] = tuple(found.pool(home) if found.pool is not None else ()) or every
-    return found.task(f"{PREFIX}{name}", items, **(given | settings))
+    return found.task(called, items, **(given | settings))
+
+
+def _stated(text: str) -> dict[str, Any]:
+    """Settings as they are written: numbers, true, false, null, and else text."""
+    found = {}
+    for part in filter(None, text.split("&")):
+        key, _, value = part.partition("=")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _check(kind: str, settings: Mapping[str, Any]) -> None:
+    """Raises `ValueError` naming a setting that the task has not, or a value that it does not take."""
+    made = TASKS[kind] if kind in GENERATED else SETS[kind].task
+    hints = get_type_hints(made)
+    taken = {key: hints[key] for key in hints if key in SETTINGS}
+    taken |= {"distractors": int, "distance": int, "brief": bool} if kind in GENERATED else {}
+    for key, value in settings.items():
+        if key not in taken:
+            raise ValueError(f"the task {kind} has no setting {key!r}; it has {', '.join(sorted(taken))}")
+        try:
+            TypeAdapter(taken[key]).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ValueError(f"the setting {key}={value!r} of {kind}: {error.errors()[0]['msg']}") from None
 
 
 def _sample(items: Items, limit: int | None, seed: int, name: str) -> tuple[Any, ...]:

@@ -12,39 +12,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 from glasshouse.evaluation.context.choices import Choices, Form, arrange, chosen, requests_of
 from glasshouse.evaluation.context.coreference.baselines import BASELINES
 from glasshouse.evaluation.context.coreference.documents import Clusters, Document, Mention, merge_links
-from glasshouse.evaluation.context.coreference.metrics import METRICS, Counts, document_counts, f1_scores, total
+from glasshouse.evaluation.context.coreference.metrics import METRICS
+from glasshouse.evaluation.context.coreference.questions import (
+    Asked,
+    corpus_metric,
+    plain,
+    scored_clusters,
+    share_of,
+)
 from glasshouse.evaluation.context.examples import Examples
 from glasshouse.evaluation.context.prompts import Prompt, load_prompt
-from glasshouse.evaluation.context.sources import hash_items
+from glasshouse.evaluation.context.sources import hash_items, hash_settings
 from glasshouse.evaluation.records import Metric, Record
 from glasshouse.evaluation.requests import Answer, Likelihood, Request
 from glasshouse.evaluation.running import Rounds
 
 NONE = "no antecedent"
-
-
-class Asked(NamedTuple):
-    """A mention with the mentions that may be chosen; the option after the last of them is "no antecedent"."""
-
-    document: Document
-    mention: Mention
-    options: tuple[Mention, ...]
-
-    @property
-    def gold(self) -> int:
-        """The right option that is nearest; "no antecedent" where there is none."""
-        return min(self.right, key=lambda n: abs(self.options[n].start - self.mention.start), default=len(self.options))
-
-    @property
-    def right(self) -> frozenset[int]:
-        """All options of the same cluster."""
-        of = self.document.cluster_of
-        return frozenset(n for n, option in enumerate(self.options) if of[option] == of[self.mention])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,17 +68,18 @@ class Coreference:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """Of documents and prompt."""
+        """Of documents, prompt and settings."""
         return {
             "data": hash_items(self.documents, self.pool),
             "prompts": self.wording.sha256,
+            "settings": hash_settings(self, "documents", "pool"),
         }
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """The CoNLL average, its parts, CEAF-m, and the share of mentions that were answered right and unreadably."""
-        measured = {name: _corpus(name) for name in ("average", *METRICS)}
-        return measured | {"choice": _share("right"), "invalid": _share("invalid", best=None)}
+        measured = {name: corpus_metric(name) for name in ("average", *METRICS)}
+        return measured | {"choice": share_of("right"), "invalid": share_of("invalid", best=None)}
 
     def asked(self, document: Document) -> list[Asked]:
         """The questions of a document: of its mentions that have one before them."""
@@ -164,7 +152,7 @@ class Coreference:
         questions = self.asked(document)
         joined = [[n for n, option in enumerate(a.options) if place[option] == place[a.mention]] for a in questions]
         given = [options[-1] if options else len(a.options) for options, a in zip(joined, questions, strict=True)]
-        return _scored(record.but(extras={}, asked=()), document, clusters, questions, given)
+        return scored_clusters(record.but(extras={}, asked=()), document, clusters, questions, given)
 
     def example(self, document: Document, number: int) -> str:
         """A question of a document with its answer, to learn from."""
@@ -206,47 +194,7 @@ class Coreference:
             answered.append({"mention": list(asked.mention), "option": option, "gold": asked.gold, "nats": nats})
         prompt = self.question(questions[-1]) if questions else ""
         record = Record(
-            document.id, prompt, _plain(document.clusters), [], extras={"answers": answered}, group=document.id,
+            document.id, prompt, plain(document.clusters), [], extras={"answers": answered}, group=document.id,
             asked=tuple(pairs),
         )  # fmt: skip
-        return _scored(record, document, merge_links(document.mentions, links), questions, given)
-
-
-def _scored(
-    record: Record, document: Document, clusters: Clusters, questions: Sequence[Asked], given: Sequence[int | None]
-) -> Record:
-    """A record with its clusters, and what counts of it: parts of the metrics, and options that were chosen rightly."""
-    counts = document_counts(document.clusters, clusters)
-    scores = {f"{name}/{part}": value for name, found in counts.items() for part, value in found._asdict().items()}
-    right = sum(
-        option in asked.right or (option == len(asked.options) and not asked.right)
-        for asked, option in zip(questions, given, strict=True)
-    )
-    scores |= {"right": float(right), "invalid": float(given.count(None)), "questions": float(len(questions))}
-    return record.but(response=_plain(clusters), scores=scores)
-
-
-def _plain(clusters: Clusters) -> list[list[list[int]]]:
-    return [[list(mention) for mention in sorted(cluster)] for cluster in clusters]
-
-
-def _corpus(name: str) -> Metric:
-    """A metric of CoNLL-2012 over the records of documents."""
-
-    def score(records: Sequence[Record]) -> float:
-        counts = total(
-            {metric: Counts(**{p: r.scores[f"{metric}/{p}"] for p in Counts._fields}) for metric in METRICS}
-            for r in records
-        )
-        return f1_scores(counts)[name]
-
-    return Metric(score)
-
-
-def _share(count: str, best: float | None = 1.0) -> Metric:
-    """What share of all questions was answered so."""
-
-    def share(records: Sequence[Record]) -> float:
-        return sum(r.scores[count] for r in records) / max(1.0, sum(r.scores["questions"] for r in records))
-
-    return Metric(share, best)
+        return scored_clusters(record, document, merge_links(document.mentions, links), questions, given)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from glasshouse.evaluation.context.choices import Choices, arrange, chosen, requests_of
 from glasshouse.evaluation.context.prompts import Prompt, load_prompt
-from glasshouse.evaluation.context.sources import DataError, find_files, hash_items
+from glasshouse.evaluation.context.sources import DataError, find_files, hash_items, hash_settings
 from glasshouse.evaluation.records import Metric, Record, mean_of
 from glasshouse.evaluation.requests import LogLikelihood, Request
 from glasshouse.evaluation.running import Rounds
@@ -128,9 +128,9 @@ class Winograd:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """Of schemas and prompt."""
+        """Of schemas, prompt and settings."""
         data = hash_items(self.schemas)
-        return {"data": data, "prompts": self.wording.sha256}
+        return {"data": data, "prompts": self.wording.sha256, "settings": hash_settings(self, "schemas")}
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

@@ -30,7 +30,7 @@ from glasshouse.evaluation.context.dialogue_state.dialogues import (
 from glasshouse.evaluation.context.dialogue_state.updates import read_update, write_update
 from glasshouse.evaluation.context.examples import Examples
 from glasshouse.evaluation.context.prompts import Prompt, load_prompt
-from glasshouse.evaluation.context.sources import hash_items
+from glasshouse.evaluation.context.sources import hash_items, hash_settings
 from glasshouse.evaluation.records import Metric, Record, mean_of
 from glasshouse.evaluation.requests import Answer, Generate, Request
 from glasshouse.evaluation.running import Rounds
@@ -89,9 +89,9 @@ class DialogueState:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """Of dialogues and prompt."""
+        """Of dialogues, prompt and settings."""
         data = hash_items(self.dialogues, self.pool)
-        return {"data": data, "prompts": self.wording.sha256}
+        return {"data": data, "prompts": self.wording.sha256, "settings": hash_settings(self, "dialogues", "pool")}
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

@@ -11,7 +11,7 @@ from glasshouse.evaluation.context.choices import Choices, Form, arrange, chosen
 from glasshouse.evaluation.context.discourse.relations import SENSES, Relation, Sense
 from glasshouse.evaluation.context.examples import Examples
 from glasshouse.evaluation.context.prompts import Prompt, load_prompt
-from glasshouse.evaluation.context.sources import hash_items
+from glasshouse.evaluation.context.sources import hash_items, hash_settings
 from glasshouse.evaluation.rank_classification import macro_f1
 from glasshouse.evaluation.records import Metric, Record, mean_of
 from glasshouse.evaluation.requests import Likelihood, Request
@@ -46,9 +46,9 @@ class Discourse:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """Of relations and prompt."""
+        """Of relations, prompt and settings."""
         data = hash_items(self.relations, self.pool)
-        return {"data": data, "prompts": self.wording.sha256}
+        return {"data": data, "prompts": self.wording.sha256, "settings": hash_settings(self, "relations", "pool")}
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

@@ -57,17 +57,24 @@ def generated_task(
     size, called = count or COUNTS[kind], name or f"context/{kind}"
     if kind == "winograd":
         return Winograd(called, generate_schemas(size, "test", difficulty, seed), **settings)
-    task, generate = _TASKS[kind]
+    task, generate = TASKS[kind], _GENERATE[kind]
     given = {"shots": SHOTS[kind], "seed": seed, **(_brief(kind) if brief else {}), **settings}
     pool = generate(POOL, "train", difficulty, seed) if given["shots"] else ()
     return task(called, generate(size, "test", difficulty, seed), pool, **given)
 
 
-_TASKS: dict[str, tuple[Callable[..., GeneratedTask], Callable[[int, Split, Difficulty | None, int], Any]]] = {
-    "coreference": (Coreference, generate_documents),
-    "dialogue_state": (DialogueState, generate_dialogues),
-    "discourse": (Discourse, generate_relations),
-    "rewriting": (Rewriting, generate_queries),
+TASKS: dict[str, Callable[..., GeneratedTask]] = {
+    "coreference": Coreference,
+    "winograd": Winograd,
+    "dialogue_state": DialogueState,
+    "discourse": Discourse,
+    "rewriting": Rewriting,
+}
+_GENERATE: dict[str, Callable[[int, Split, Difficulty | None, int], Any]] = {
+    "coreference": generate_documents,
+    "dialogue_state": generate_dialogues,
+    "discourse": generate_relations,
+    "rewriting": generate_queries,
 }
 
 

@@ -16,7 +16,7 @@ from glasshouse.evaluation.context.prompts import Prompt, load_prompt
 from glasshouse.evaluation.context.rewriting.errors import error_kind
 from glasshouse.evaluation.context.rewriting.queries import Query
 from glasshouse.evaluation.context.rewriting.scores import ROUGE, bleu_counts, bleu_of, rouge
-from glasshouse.evaluation.context.sources import hash_items
+from glasshouse.evaluation.context.sources import hash_items, hash_settings
 from glasshouse.evaluation.records import Metric, Record, mean_of
 from glasshouse.evaluation.requests import Generate, Request, Written
 from glasshouse.evaluation.running import Rounds
@@ -50,9 +50,9 @@ class Rewriting:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """Of queries and prompt."""
+        """Of queries, prompt and settings."""
         data = hash_items(self.queries, self.pool)
-        return {"data": data, "prompts": self.wording.sha256}
+        return {"data": data, "prompts": self.wording.sha256, "settings": hash_settings(self, "queries", "pool")}
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
