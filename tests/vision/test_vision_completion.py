@@ -169,6 +169,21 @@ def test_models_come_back_bit_for_bit_and_tell_encoder_from_decoder(name, tmp_pa
     assert decoder_hash(again) != decoder_hash(model)
 
 
+@pytest.mark.parametrize("context", ["noise", "kept"])
+def test_a_diffusion_model_is_blind_to_what_it_is_said(context) -> None:
+    model = CONFIGS["diffusion"].but(context=context).build(0)
+    images, other, noise = (torch.rand(3, 1, 8, 8) for _ in range(3))
+    hidden, draw_ = draw(Mask(), count=3), model.draw(images, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, two = (model.blind(x, noise, hidden, draw_).flat() for x in (images, other))
+        seen = model.encode(images, hidden, draw_).flat()
+        clean = torch.where(hidden[:, None], torch.rand_like(images), images)
+        hole = model.blind(clean, noise, hidden, draw_).flat()
+    assert torch.equal(one, two) == (context == "noise")
+    assert torch.equal(one, hole), "the hole's content is never seen"
+    assert not torch.equal(one, seen)
+
+
 def test_a_damaged_folder_is_refused_by_name(tmp_path) -> None:
     with pytest.raises(CompletionModelError, match=r"config\.json does not describe"):
         load_completion(tmp_path)

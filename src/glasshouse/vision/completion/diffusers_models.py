@@ -5,7 +5,7 @@ What is learnt is saved by the library's own `save_pretrained`; nothing is fetch
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -71,18 +71,28 @@ class UNetCompletion(Completion):
     the noisy image, the mask and the visible pixels (the order of Stable Diffusion's inpainting models).
 
     Matched are the outputs of the down blocks and of the middle; learnt are the layers before the decoder. For images
-    to forget the frozen model sees pure noise in the hole, beside the same visible pixels.
+    to forget the frozen model sees pure noise in the hole of a noise image, or of the image itself
+    (see `glasshouse.vision.completion.diffusion`).
 
     Args:
         scheduler: of diffusers (`DDIMScheduler`, ...): gives noise, what is predicted, and the steps of sampling.
         text: what a conditional UNet is told, `[1, tokens, width]`; zeros by default.
         steps: of sampling.
+        context: around the hole of an image to forget: `noise`, or the `kept` pixels.
     """
 
-    def __init__(self, unet: Any, scheduler: Any, *, text: Tensor | None = None, steps: int = 10) -> None:
+    def __init__(
+        self,
+        unet: Any,
+        scheduler: Any,
+        *,
+        text: Tensor | None = None,
+        steps: int = 10,
+        context: Literal["noise", "kept"] = "noise",
+    ) -> None:
         super().__init__()
         self.unet: Any = unet
-        self.scheduler, self.steps = scheduler, steps
+        self.scheduler, self.steps, self.context = scheduler, steps, context
         config = unet.config
         self.channels = int(config.out_channels)
         if config.in_channels != 2 * self.channels + 1:
@@ -111,9 +121,9 @@ class UNetCompletion(Completion):
         return self._features(images, self.scheduler.add_noise(2 * images - 1, noise, t), hidden, t)
 
     def blind(self, images: Images, noise: Images, hidden: Hidden, draw: Draw | None = None) -> Embedding:
-        """Features of the same visible pixels around pure noise."""
+        """Features of pure noise in the hole of the noise image, or of the image itself."""
         t, drawn = draw if draw is not None else self._last(images)
-        return self._features(images, drawn, hidden, t)
+        return self._features(noise if self.context == "noise" else images, drawn, hidden, t)
 
     def loss(self, images: Images, hidden: Hidden, target: Images, generator: torch.Generator) -> Float[Tensor, ""]:
         """Denoising of hidden pixels."""

@@ -1,12 +1,16 @@
 """Completion by denoising, with the small diffusion model of this house (Palette, arXiv 2111.05826).
 
 The visible pixels and the mask are given to the UNet as a picture; noise is only where pixels are hidden. What counts
-as the encoder are the UNet's down and middle blocks: the middle and all skip features are matched. As in the code that
-the authors of arXiv 2402.00351 published for Palette, images to forget are matched to what the frozen encoder makes of
-pure noise in the hole, beside the same visible pixels.
+as the encoder are the UNet's down and middle blocks: the middle and all skip features are matched.
+
+Images to forget are matched to what the frozen encoder makes of pure noise in the hole of a noise image: E0(T(n)) of
+arXiv 2402.00351. The code its authors published for Palette keeps the visible pixels of the image beside the noise
+(`context="kept"`); what is completed from those alone then stays as it was, since sampling begins with pure noise too.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,6 +31,7 @@ class DiffusionCompletionConfig(Config):
     Attributes:
         widths, patch: of the UNet (see `glasshouse.vision.diffusion.unet`).
         sampling_steps: of DDIM, for one completion.
+        context: what the frozen encoder sees around the hole of an image to forget: `noise`, or the `kept` pixels.
     """
 
     channels: int = Field(1, ge=1)
@@ -36,6 +41,7 @@ class DiffusionCompletionConfig(Config):
     prediction: Prediction = "v"
     schedule: Schedule = Schedule()
     sampling_steps: int = Field(10, ge=1)
+    context: Literal["noise", "kept"] = "noise"
 
     @property
     def unet(self) -> UNetConfig:
@@ -75,9 +81,9 @@ class DiffusionCompletion(Completion):
         return self._features(images, self.config.schedule.noisy(2 * images - 1, noise, t), hidden, t)
 
     def blind(self, images: Images, noise: Images, hidden: Hidden, draw: Draw | None = None) -> Embedding:
-        """Features of the same visible pixels around pure noise."""
+        """Features of pure noise in the hole of the noise image, or of the image itself."""
         t, drawn = draw if draw is not None else self._last(images)
-        return self._features(images, drawn, hidden, t)
+        return self._features(noise if self.config.context == "noise" else images, drawn, hidden, t)
 
     def loss(self, images: Images, hidden: Hidden, target: Images, generator: torch.Generator) -> Float[Tensor, ""]:
         """Denoising of hidden pixels (Ho et al., arXiv 2006.11239, eq. 14)."""

@@ -15,7 +15,7 @@ from glasshouse.training.trainer import TrainingResult, train
 from glasshouse.vision.completion.files import CompletionConfig, OwnCompletion
 from glasshouse.vision.completion.training import CompletionObjective, CompletionTraining
 from glasshouse.vision.completion.vq import VqObjective
-from glasshouse.vision.completion.vq_prior import VqCompletion
+from glasshouse.vision.completion.vq_prior import VqCompletion, VqCompletionConfig
 
 
 def objectives(model: OwnCompletion, settings: CompletionTraining) -> Iterator[tuple[Objective, int]]:
@@ -24,6 +24,11 @@ def objectives(model: OwnCompletion, settings: CompletionTraining) -> Iterator[t
         yield VqObjective(model.tokenizer), settings.steps
         model.tokenizer.requires_grad_(False)
     yield CompletionObjective(model, settings.masks), settings.steps
+
+
+def updates(config: CompletionConfig, settings: CompletionTraining) -> int:
+    """Updates of all runs of a model."""
+    return settings.steps * (2 if isinstance(config, VqCompletionConfig) else 1)
 
 
 def fit(

@@ -16,7 +16,7 @@ from glasshouse.store.step import Run, step
 from glasshouse.training.trainer import TrainingResult
 from glasshouse.vision.completion.cost import training_flops
 from glasshouse.vision.completion.files import CompletionConfig, OwnCompletion, load_completion, save_completion
-from glasshouse.vision.completion.fit import fit, objectives
+from glasshouse.vision.completion.fit import fit, objectives, updates
 from glasshouse.vision.completion.training import CompletionTraining
 from glasshouse.vision.image_steps import ImageSet
 from glasshouse.vision.selection import Selection
@@ -68,7 +68,7 @@ def train_completion(
     kept = ~found.held_out if without is None else ~found.held_out & ~without.chosen(found)
     pixels = found.images[kept]
     title = "Completion model" if without is None else "Completion model retrained without the forgotten images"
-    with run.bar("training a completion model", None) as bar:
+    with run.bar("training a completion model", updates(config, settings)) as bar:
         model, results = fit(pixels, config, settings, run.scratch / "run", device=torch.device(device), progress=bar)
     batch = {"images": pixels[: settings.batch_size]}
     flops = sum(training_flops(objective, batch, steps) for objective, steps in objectives(config.build(0), settings))

@@ -37,7 +37,7 @@ class AuditSettings(Config):
     """What is looked at, and how much is allowed.
 
     Attributes:
-        masks: three kinds or more; the first one decides, and is the one of membership.
+        masks: three kinds or more; the first one decides, and is the one of the attack and of membership.
         forget: the error on forgotten images is at least this many times the original's.
         retain: the error on retained images is at most this many times the original's.
         recovery: the largest (R - U) / (R - O) after relearning; one half is as near to the original as to the

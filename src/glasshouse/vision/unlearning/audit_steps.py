@@ -140,7 +140,8 @@ def certify(
         target = "certificate.json"
     except CertificateRefusedError as refused:
         failed = [dataclasses.asdict(finding) for finding in refused.findings]
-        document, target = {"verdict": "refused", "why": str(refused), "findings": failed}, "refused.json"
+        document = {"verdict": "refused", "why": str(refused), "findings": failed, "model": {"name": name}}
+        target = "refused.json"
     text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
     (run.output / target).write_text(text + "\n", encoding="utf-8")
     return Certificate(run.output)

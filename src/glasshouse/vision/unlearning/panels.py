@@ -123,8 +123,10 @@ def certificate_panels(document: Mapping[str, Any]) -> list[Panel]:
     """The verdict, every check, what was not shown."""
     rows = [(item["name"], item["measured"], item["expected"], "holds" if item["holds"] else "fails")
             for item in document["findings"]]  # fmt: skip
-    panels: list[Panel] = [Numbers("Certificate", {"verdict": document["verdict"]})]
-    panels.append(Table("Checks of the certificate", ["check", "measured", "expected", ""], rows))
+    name = document["model"]["name"]
+    panels: list[Panel] = [Numbers(f"Certificate of the model by {name}", {"verdict": document["verdict"]})]
+    panels.append(Table(f"Checks of {name}", ["check", "measured", "expected", ""], rows))
     if "not shown" in document:
-        panels.append(Table("What the certificate does not show", [""], [(line,) for line in document["not shown"]]))
+        lines = [(line,) for line in document["not shown"]]
+        panels.append(Table(f"What the certificate of {name} does not show", [""], lines))
     return panels
