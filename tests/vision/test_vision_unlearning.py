@@ -282,3 +282,14 @@ def test_an_empty_list_is_refused(tmp_path) -> None:
     (tmp_path / "none.txt").write_text("# nothing\n")
     with pytest.raises(SelectionError, match="lists no image"):
         listed_in(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("method", ["encoder", "max loss"])
+def test_killed_unlearning_goes_on_bit_for_bit(method, images, tmp_path) -> None:
+    model, parts = MAE.build(0), parts_of(images, TEST_SPLIT)
+    settings = Unlearning(method=method, steps=8, batch_size=4)
+    whole = unlearn(model, images, parts, settings, tmp_path / "whole")
+    unlearn(model, images, parts, settings, tmp_path / "killed", stop=lambda step: step == 3)
+    again = unlearn(model, images, parts, settings, tmp_path / "killed")
+    assert again.result.resumed_from == 3
+    assert again.hashes == whole.hashes
