@@ -62,7 +62,7 @@ def test_options_keep_an_order_of_their_item():
 @pytest.mark.parametrize(
     ("text", "option"),
     [
-        (" B", 1), ("b", None), ("(C)", 2), ("B. the cat", 1), ("**A**", 0), ("A dog", 2), ("a dog.", 2),
+        (" B", 1), ("b)", 1), ("(C)", 2), ("B. the cat", 1), ("**A**", 0), ("A dog", 2), ("a dog.", 2),
         ("D", None), ("", None), ("Bana", None), ("Answer", None), ("*C*", 2), ("The cat", 1),
     ],
 )  # fmt: skip

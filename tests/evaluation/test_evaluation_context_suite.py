@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from glasshouse.evaluation.catalogue import NoSuchTaskError, metrics_of, tasks_named
+from glasshouse.evaluation.context.dialogue_state.task import Step
 from glasshouse.evaluation.context.generated.coreference import generate_documents
 from glasshouse.evaluation.context.generated.dialogue_state import generate_dialogues
 from glasshouse.evaluation.context.generated.discourse import generate_relations
@@ -168,6 +169,9 @@ def test_settings_behind_a_name():
     plain = named("dialogue_state", limit=2, shots=0, distance=3)
     assert plain.hashes["data"] == task.hashes["data"]
     assert plain.hashes["settings"] != task.hashes["settings"]
+    gold, predicted = (named(f"dialogue_state?previous={state}", limit=1) for state in ("gold", "predicted"))
+    shown = [one.question(Step(one.dialogues[0], 0), {}) for one in (gold, predicted)]
+    assert shown[0] == shown[1]  # the same examples
     assert named("coreference?brief=true&shuffle=7", limit=1).form == "text"
     for name, said in {
         "winograd?shots=3": "the task winograd has no setting 'shots'; it has brief, distance",

@@ -95,5 +95,7 @@ def read_choice(text: str, choices: Choices) -> int | None:
     known = {letters(place): option for place, option in enumerate(choices.order)}
     if found and found[1] in known and not re.match(r"\W*[AI]\s+[a-z]", text):  # "A dog", "I think"
         return known[found[1]]
+    if alone := re.fullmatch(r"\W*([a-z])\W*", text):  # "b)"
+        return known.get(alone[1].upper())
     said = " ".join(text.lower().split()).strip(" .\"'*")
     return next((option for option in choices.order if choices.options[option].lower() == said), None)

@@ -155,7 +155,7 @@ def hash_items(*parts: Sequence[Any]) -> str:
 
 
 def hash_settings(task: Any, *items: str) -> str:
-    """SHA-256 of the fields of a task other than its items: shots, form, seed and the like."""
-    left_out = {*items, "name"}
+    """SHA-256 of the fields of a task other than its items and prompt: shots, form, seed and the like."""
+    left_out = {*items, "name", "prompt"}
     found = {one.name: getattr(task, one.name) for one in dataclasses.fields(task) if one.name not in left_out}
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

@@ -96,7 +96,7 @@ class Coreference:
         """The options of a question as they are shown."""
         texts = [*(asked.document.text(option) for option in asked.options), NONE]
         names = (asked.document.id, *asked.mention)
-        found = arrange(texts, self.shuffle, self.name, *names, last=len(texts) - 1)
+        found = arrange(texts, self.shuffle, "coreference", *names, last=len(texts) - 1)
         if not self.none_first:
             return found
         return dataclasses.replace(found, order=(found.order[-1], *found.order[:-1]))
@@ -169,7 +169,7 @@ class Coreference:
     @cached_property
     def _examples(self) -> Examples[Asked]:
         pool = [asked for document in self.pool or self.documents for asked in self.asked(document)]
-        return Examples(pool, lambda asked: asked.document.id, self.seed, self.name)
+        return Examples(pool, lambda asked: asked.document.id, self.seed, "coreference")
 
     def _examples_of(self, asked: Asked) -> list[Asked]:
         return self._examples.before(asked.document.id, self.shots) if self.shots else []

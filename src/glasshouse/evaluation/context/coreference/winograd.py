@@ -158,7 +158,7 @@ class Winograd:
 
     def choices(self, schema: Schema) -> Choices:
         """The options of a schema."""
-        return arrange(schema.options, self.shuffle, self.name, schema.id)
+        return arrange(schema.options, self.shuffle, "winograd", schema.id)
 
     def rounds(self) -> Rounds:
         """One round; a record to a schema."""

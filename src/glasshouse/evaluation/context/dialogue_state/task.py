@@ -26,13 +26,13 @@ from glasshouse.evaluation.context.dialogue_state.dialogues import (
     gold_update,
     states_before,
     written,
-)  # fmt: skip
+)
 from glasshouse.evaluation.context.dialogue_state.updates import read_update, write_update
 from glasshouse.evaluation.context.examples import Examples
 from glasshouse.evaluation.context.prompts import Prompt, load_prompt
 from glasshouse.evaluation.context.sources import hash_items, hash_settings
 from glasshouse.evaluation.records import Metric, Record, mean_of
-from glasshouse.evaluation.requests import Answer, Generate, Request
+from glasshouse.evaluation.requests import Answer, Generate, Request, Written
 from glasshouse.evaluation.running import Rounds
 
 Previous = Literal["predicted", "gold"]
@@ -130,7 +130,7 @@ class DialogueState:
             ]
             answers = yield requests
             for step, state, request, answer in zip(steps, given, requests, answers, strict=True):
-                text = "" if not hasattr(answer, "text") else answer.text
+                text = answer.text if isinstance(answer, Written) else ""
                 record = _record(step, state, text, ((request, answer),))
                 states[step.dialogue.id] = dict(record.response)
                 records.append(record)
@@ -158,7 +158,7 @@ class DialogueState:
 
     @cached_property
     def _examples(self) -> Examples[Step]:
-        return Examples(self._pool_steps, lambda step: step.dialogue.id, self.seed, self.name)
+        return Examples(self._pool_steps, lambda step: step.dialogue.id, self.seed, "dialogue_state")
 
     def _shots(self, step: Step) -> list[Step]:
         if not self.shots:

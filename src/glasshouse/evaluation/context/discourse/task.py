@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+import numpy as np
+
 from glasshouse.evaluation.context.choices import Choices, Form, arrange, chosen, requests_of
 from glasshouse.evaluation.context.discourse.relations import SENSES, Relation, Sense
 from glasshouse.evaluation.context.examples import Examples
@@ -57,7 +59,7 @@ class Discourse:
 
     def choices(self, relation: Relation) -> Choices:
         """The classes as they are shown."""
-        return arrange(SENSES, self.shuffle, self.name, relation.id)
+        return arrange(SENSES, self.shuffle, "discourse", relation.id)
 
     def fields(self, relation: Relation) -> dict[str, str]:
         """What the prompt shows of a relation."""
@@ -113,14 +115,14 @@ class Discourse:
 
     @cached_property
     def _place(self) -> Mapping[str, int]:
-        mixed = Examples(self.pool or self.relations, _document, self.seed, self.name, "order").order
+        mixed = Examples(self.pool or self.relations, _document, self.seed, "discourse", "order").order
         return {relation.id: place for place, relation in enumerate(mixed)}
 
     @cached_property
     def _drawn(self) -> dict[Sense, Examples[Relation]]:
         pool = self.pool or self.relations
         return {
-            sense: Examples([r for r in pool if r.senses[0] == sense], _document, self.seed, self.name, sense)
+            sense: Examples([r for r in pool if r.senses[0] == sense], _document, self.seed, "discourse", sense)
             for sense in SENSES
         }
 
@@ -136,8 +138,6 @@ def _scored(record: Record, sense: str | None) -> Record:
 
 def _macro_f1(records: Sequence[Record]) -> float:
     """Of an answer that is right by its second sense, that sense is the gold one."""
-    import numpy as np
-
     names = [*SENSES, None]
     gold = [r.response if r.response in r.extras["senses"] else r.target for r in records]
     given = [record.response for record in records]

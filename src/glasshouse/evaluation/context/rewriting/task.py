@@ -97,7 +97,7 @@ class Rewriting:
 
     @cached_property
     def _examples(self) -> Examples[Query]:
-        return Examples(self.pool or self.queries, lambda query: query.group, self.seed, self.name)
+        return Examples(self.pool or self.queries, lambda query: query.group, self.seed, "rewriting")
 
 
 def _scored(record: Record, text: str) -> Record:
