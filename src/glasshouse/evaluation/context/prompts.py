@@ -77,23 +77,22 @@ def load_prompt(name: str | Path) -> Prompt:
     Raises `PromptError` when there is none, or it has not the parts of a prompt.
     """
     own = Path(name)
-    packaged = files("glasshouse.evaluation.context") / "prompt_files" / f"{name}.yaml"
-    if own.suffix in (".yaml", ".yml"):
-        if not own.is_file():
-            raise PromptError(f"there is no prompt file {own}")
-        text = own.read_text(encoding="utf-8")
-    elif packaged.is_file():
-        text = packaged.read_text(encoding="utf-8")
-    else:
-        raise PromptError(
-            f"there is no prompt {str(name)!r}; there are {', '.join(prompt_names())}, or give a .yaml file"
-        )
-    return _parsed(str(name), text)
+    if own.suffix not in (".yaml", ".yml"):
+        return _packaged(str(name))
+    if not own.is_file():
+        raise PromptError(f"there is no prompt file {own}")
+    return _read(str(name), own.read_text(encoding="utf-8"))
 
 
 @cache
-def _parsed(name: str, text: str) -> Prompt:
-    """The parts in the text of a prompt file."""
+def _packaged(name: str) -> Prompt:
+    file = files("glasshouse.evaluation.context") / "prompt_files" / f"{name}.yaml"
+    if not file.is_file():
+        raise PromptError(f"there is no prompt {name!r}; there are {', '.join(prompt_names())}, or give a .yaml file")
+    return _read(name, file.read_text(encoding="utf-8"))
+
+
+def _read(name: str, text: str) -> Prompt:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
