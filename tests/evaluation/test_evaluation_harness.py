@@ -126,6 +126,32 @@ def test_trivial_answers_are_worth_what_they_must_be(home):
         assert found.scores[metric].baselines["majority"] == max(labels.count(n) for n in range(3)) / 10
 
 
+def test_a_metric_that_wants_a_download_is_told_before_the_model_is_asked(home, monkeypatch):
+    from glasshouse.evaluation.harness.tasks import harness_tasks
+
+    def unreachable(*_):
+        raise FileNotFoundError("Couldn't find a module script at rouge.py")
+
+    (task,) = harness_tasks(str(home / "gates_texts.yaml"))
+    monkeypatch.setattr(task._task, "process_results", unreachable)
+    with pytest.raises(
+        HarnessError, match=r"metrics of gates_texts cannot be computed here .*rouge\.py.*nothing was asked"
+    ):
+        next(task.rounds())
+
+
+def test_a_task_whose_metrics_fail_on_trivial_answers_keeps_its_scores(home, monkeypatch):
+    from glasshouse.evaluation.harness.tasks import harness_tasks
+
+    (task,) = harness_tasks(str(home / "gates_texts.yaml"), limit=4)
+    records = run(task, LocalScorer(open_folder(home / "llama")))
+    monkeypatch.setattr(task._task, "process_results", lambda *_: 1 / 0)
+    with pytest.warns(UserWarning, match="gates_texts has no trivial baselines"):
+        found = scored(task, records)
+    assert found.scores["exact_match,whole"].baselines == {}
+    assert found.scores["exact_match,whole"].value >= 0
+
+
 def test_the_command_takes_a_task_file_and_compare_reads_the_harness_own_results(home, tmp_path, theirs):
     model = str(home / "llama")
     command = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import statistics
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -99,7 +100,12 @@ class HarnessTask:
         return [metric] if len(filters) < 2 else [f"{metric},{one}" for one in filters]
 
     def rounds(self) -> Rounds:
-        """One round."""
+        """One round.
+
+        Raises:
+            HarnessError: a metric needs something that is not here; told before the model is asked anything.
+        """
+        self._try_metrics()
         every = [instance for group in self._instances.values() for instance in group]
         answers = yield [_request(instance) for instance in every]
         for instance, answer in zip(every, answers, strict=True):
@@ -108,6 +114,21 @@ class HarnessTask:
         self._task.apply_filters()
         by_instance = {id(instance): answer for instance, answer in zip(every, answers, strict=True)}
         return [self._record(number, group, by_instance) for number, group in self._instances.items()]
+
+    def _try_metrics(self) -> None:
+        """Score an empty answer to the first item: many metrics want a download only when they are computed."""
+        group = next(iter(self._instances.values()))
+        written = self._task.OUTPUT_TYPE == "generate_until"
+        answers = [""] if written else [(-1.0 - place, False) for place in range(len(group))]
+        try:
+            self._scores(group[0].doc, {"none": answers})
+        except (OSError, ImportError) as error:
+            raise HarnessError(
+                f"the metrics of {self.name} cannot be computed here ({type(error).__name__}: {error}); nothing is "
+                "downloaded, and nothing was asked of the model"
+            ) from error
+        except Exception:
+            return
 
     def _record(self, number: int, group: Sequence[Any], answers: Mapping[int, Answer]) -> Record:
         doc, filters = group[0].doc, list(group[0].filtered_resps)
@@ -130,7 +151,17 @@ class HarnessTask:
         return scores, items
 
     def baselines(self, records: Sequence[Record]) -> Mapping[str, Sequence[Record]]:
-        """Trivial answers by the harness's metrics; none of tasks that score one continuation."""
+        """Trivial answers by the harness's metrics; none of tasks that score one continuation.
+
+        A task whose metrics fail on a trivial answer has none, with a warning: the model's answers are worth keeping.
+        """
+        try:
+            return self._baselines(records)
+        except Exception as error:
+            warnings.warn(f"{self.name} has no trivial baselines: its metrics fail on them ({error!r})", stacklevel=2)
+            return {}
+
+    def _baselines(self, records: Sequence[Record]) -> Mapping[str, Sequence[Record]]:
         docs = {str(number): group[0].doc for number, group in self._instances.items()}
         if self._task.OUTPUT_TYPE == "generate_until":
             most = Counter(str(record.target) for record in records).most_common(1)[0][0]
