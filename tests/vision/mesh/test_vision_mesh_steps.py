@@ -36,7 +36,7 @@ STAGES = Stages(
     views=2,
 )
 TRAINING = MeshTraining(stages=STAGES, prompts=2, warmup=1, measure_every=2)
-LOOKING = Looking(views=2, size=16, resolution=8, seen=3, unseen=2, watched=2)
+LOOKING = Looking(views=2, size=16, resolution=8, seen=3, unseen=2, watched=2, compared=2)
 WHOLE = prompt_set("blocks64")
 PROMPTS = PromptSet("some", WHOLE.seen[:4], WHOLE.unseen[:2])
 
@@ -71,6 +71,8 @@ def test_everything_that_was_asked_for_is_measured(made: tuple[Store, Evaluation
     for half in ("seen", "unseen"):
         assert 0 <= values[f"64 prompts, seed 0/{half}/r_probability"] <= 1
         assert 0 <= values[f"direct/{half}/r_at_1"] <= 1
+        assert 0.1 < values[f"direct/{half}/overlap"] < 1
+        assert 0 < values[f"direct/{half}/chamfer"] < 0.5
     assert values["64 prompts, seed 0/untrained/r_probability"] < 0.2
     assert values["64 prompts, seed 0/images"] == 16
     assert values["latency/watertight"] == 1

@@ -19,7 +19,7 @@ from glasshouse.vision.mesh.critic import Criticism, DirectLoss, ScoreDistillati
 from glasshouse.vision.mesh.generator import GeneratorConfig, MeshGenerator
 from glasshouse.vision.mesh.judge import Judge
 from glasshouse.vision.mesh.ledger import Account, account
-from glasshouse.vision.mesh.measuring import Looking, judged, scores, some
+from glasshouse.vision.mesh.measuring import Looking, compared, distances, judged, scores, some
 from glasshouse.vision.mesh.objectives import MeshTraining, TextToMesh, prompt_rows
 from glasshouse.vision.mesh.prompt_sets import PromptSet
 from glasshouse.vision.mesh.sds import Distillation
@@ -65,6 +65,12 @@ class Studio:
             return {}
         found = judged(generator, self.tokens(prompts), prompts, self.judge, self.world.prompts, looking)
         return dict(scores(name, found))
+
+    def distances(self, name: str, generator: MeshGenerator, prompts: Sequence[str]) -> dict[str, float]:
+        """How close prompts' meshes are to their true shapes; nothing without a world, or without prompts."""
+        if self.world is None or not prompts:
+            return {}
+        return dict(distances(name, compared(generator, self.tokens(prompts), prompts, self.world)))
 
 
 def true_pictures(world: World, prompts: list[str], cameras: Cameras) -> Tensor:
@@ -127,6 +133,6 @@ def train_generator(
     cost = account(name, len(seen), result, watching=watching, quality="seen/r_probability", on_gpu=on_gpu)
     for half, most in (("seen", looking.seen), ("unseen", looking.unseen)):
         every = getattr(prompts, half)
-        chosen = [every[number] for number in some(every, most, half)]
-        found |= studio.scores(half, generator, chosen, looking)
+        few, many = ([every[number] for number in some(every, count, half)] for count in (looking.compared, most))
+        found |= studio.scores(half, generator, many, looking) | studio.distances(half, generator, few)
     return Outcome(generator, result, cost, found)

@@ -16,6 +16,11 @@ from glasshouse.vision.mesh.judge import Judge
 from glasshouse.vision.mesh.metrics import Retrieval, retrieval
 from glasshouse.vision.mesh.shading import BACKGROUND, shaded_pictures
 from glasshouse.vision.mesh.tets import tetrahedral_grid
+from glasshouse.vision.mesh.truth import Closeness, closeness
+from glasshouse.vision.mesh.worlds.pictures import World
+
+COMPARED = 32
+"""Cells of the grid's side for meshes that are compared with true shapes."""
 
 
 class Looking(Config):
@@ -28,6 +33,7 @@ class Looking(Config):
         resolution: cells of the tetrahedral grid's side.
         seen, unseen: most prompts that are judged at the end of a run.
         watched: most prompts of those trained on that are judged while it goes on.
+        compared: most prompts of either half whose meshes are compared with the true shapes.
     """
 
     views: int = Field(4, ge=1)
@@ -39,6 +45,7 @@ class Looking(Config):
     seen: int = Field(72, ge=1)
     unseen: int = Field(96, ge=0)
     watched: int = Field(14, ge=1)
+    compared: int = Field(6, ge=0)
 
 
 @torch.no_grad()
@@ -76,6 +83,15 @@ def judged(
     return retrieval(said, truth.to(said.device), looking.views)
 
 
+def compared(
+    generator: MeshGenerator, tokens: Float[Tensor, "prompts length text"], prompts: Sequence[str], world: World
+) -> Closeness:
+    """How close meshes are to the true shapes of their prompts."""
+    with torch.no_grad():
+        surfaces = generator.shapes(tokens).surfaces(tetrahedral_grid(COMPARED).to(tokens.device))
+    return closeness(surfaces.separate({}), prompts, world)
+
+
 def some(prompts: Sequence[str], most: int, use: str) -> list[int]:
     """Numbers of at most so many prompts, drawn once and for all."""
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(named_seed(0, "judged", use)))
@@ -85,3 +101,8 @@ def some(prompts: Sequence[str], most: int, use: str) -> list[int]:
 def scores(name: str, found: Retrieval) -> Mapping[str, float]:
     """Values by name."""
     return {f"{name}/r_probability": found.r_probability, f"{name}/r_at_1": found.r_at_1}
+
+
+def distances(name: str, found: Closeness) -> Mapping[str, float]:
+    """Values by name."""
+    return {f"{name}/overlap": found.mean_overlap, f"{name}/chamfer": found.mean_chamfer}
