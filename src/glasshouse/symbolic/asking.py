@@ -99,6 +99,7 @@ class Asking:
                 True if call.kind == "text" else None,
                 reply.verified,
                 tuple(tried),
+                artifact=reply.artifact,
             )
         raise AssertionError("candidates() gives at least one engine")
 
@@ -112,11 +113,7 @@ class Asking:
         engine = self.candidates(call, node.params.get("engine"))[0]
         call = call.but(budget=meter.begin(node.label(), node.params.get("tokens")))
         if isinstance(engine, StreamingEngine):
-            heard: list[str] = []
-            for piece in engine.stream(call):
-                heard.append(piece)
-                yield piece
-            reply = Reply("".join(heard), "".join(heard))
+            reply = yield from _streamed(engine, call)
         else:
             reply = engine.run(call)
             yield reply.text
@@ -125,7 +122,18 @@ class Asking:
         value = read(node.params["answer"], reply.text)
         spent = time.perf_counter() - start
         return Record(
-            node, value, call.kind, engine.name, reply.model, reply.text, usage=reply.usage, seconds=spent, valid=True
+            node,
+            value,
+            call.kind,
+            engine.name,
+            reply.model,
+            reply.text,
+            reply.evidence,
+            reply.usage,
+            reply.finish,
+            spent,
+            valid=True,
+            artifact=reply.artifact,
         )
 
     def _read(self, engine: Engine, call: Call, node: Node, meter: Meter, tried: list[str]) -> tuple[Reply, Any]:
@@ -166,6 +174,18 @@ class Asking:
             self.heard(call, reply)
             return reply
         raise AssertionError("the last attempt returns or raises")
+
+
+def _streamed(engine: StreamingEngine, call: Call) -> Generator[str, None, Reply]:
+    """The pieces of a text; returned is the engine's reply, or the pieces as one where it tells no more."""
+    pieces, heard = iter(engine.stream(call)), list[str]()
+    while True:
+        try:
+            heard.append(next(pieces))
+        except StopIteration as end:
+            text = "".join(heard)
+            return end.value if isinstance(end.value, Reply) else Reply(text, text)
+        yield heard[-1]
 
 
 def _is_operand(value: Any) -> bool:

@@ -141,6 +141,7 @@ class Reply:
         evidence: what a checker needs: a proof tree, a counter-model, an unsatisfiable core.
         usage: what it cost.
         model: what answered: a checkpoint's fingerprint, a served model's name, a solver and its version.
+        artifact: the id of the store's artifact that the model is; empty for what came from elsewhere.
         finish: why a text ended: `stop`, `length`, or the engine's own word.
     """
 
@@ -151,6 +152,7 @@ class Reply:
     usage: Usage = NO_USAGE
     model: str = ""
     finish: str = ""
+    artifact: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The reply as JSON data, fields without content left out."""
@@ -162,6 +164,7 @@ class Reply:
             "usage": list(self.usage) if any(self.usage) else None,
             "model": self.model,
             "finish": self.finish,
+            "artifact": self.artifact,
         }
         return {name: value for name, value in data.items() if name == "value" or value not in (None, "")}
 
@@ -194,7 +197,10 @@ class StreamingEngine(Engine, Protocol):
     """An engine that can give a text piece by piece."""
 
     def stream(self, call: Call) -> Iterator[str]:
-        """The pieces of the text, in order; together they are `run(call).text`."""
+        """The pieces of the text, in order; together they are `run(call).text`.
+
+        A generator may return the whole reply at its end.
+        """
         ...
 
 

@@ -11,8 +11,8 @@ the share of the model's probability that each mask left, so one sees where the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TRIES = 8
 """Draws whose closing does not fit, after which the known closing is followed."""
 
+T = TypeVar("T")
 Scores = Callable[[Sequence[int]], Float[Tensor, "*vocabulary"]]
 """The scores of the next token, given the tokens that were not given before: a model with its cache."""
 
@@ -65,6 +66,22 @@ def complete(
 ) -> Completion:
     """A text of at most `sampling.tokens` tokens that the constraint allows. `scores` is first given the prompt.
 
+    Raises as `completing` does.
+    """
+    return last_word(completing(scores, prompt, compiled, sampling, closer=closer, deadline=deadline))
+
+
+def completing(
+    scores: Scores,
+    prompt: Sequence[int],
+    compiled: Compiled,
+    sampling: Sampling,
+    *,
+    closer: Closer | None = None,
+    deadline: float | None = None,
+) -> Generator[int, None, Completion]:
+    """The tokens of such a text as they are made; what is returned is all of it.
+
     Of `sampling`, the repetition rules do not apply. Raises `RefusalError` before the first token when no text fits
     into the budget, and `EngineTimeoutError` when `deadline` (of `time.monotonic`) passes.
     """
@@ -84,15 +101,16 @@ def complete(
             return Completion(made, vocabulary.text(made), "closed" if token is None else "stop", kept[:-1])
         made.append(token)
         fed = [token]
+        yield token
         if not state.consume_token(token):
             raise RefusalError(f"the constraint's matcher failed after {len(made)} tokens: {state.get_error()}")
     return Completion(made, vocabulary.text(made), "stop" if state.is_stopped() else "closed", kept)
 
 
-def write_freely(
+def writing_freely(
     scores: Scores, prompt: Sequence[int], sampling: Sampling, end: int, deadline: float | None = None
-) -> tuple[list[int], str]:
-    """Tokens without a constraint, those of `language.generation.generate`, and `stop` or `length`."""
+) -> Generator[int, None, tuple[list[int], str]]:
+    """Tokens without a constraint, those of `language.generation`; returned are all, and `stop` or `length`."""
     draw = torch.Generator().manual_seed(named_seed(sampling.seed, "sampling", 0))
     seen, fed = list(prompt), list(prompt)
     for _ in range(sampling.tokens):
@@ -102,7 +120,18 @@ def write_freely(
             return seen[len(prompt) :], "stop"
         seen.append(token)
         fed = [token]
+        yield token
     return seen[len(prompt) :], "length"
+
+
+def last_word(made: Generator[object, None, T]) -> T:
+    """What a generator returns; what it yields is let go."""
+    while True:
+        try:
+            next(made)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 def _in_time(deadline: float | None, made: int) -> None:

@@ -73,6 +73,10 @@ class Vocabulary:
         """The text of tokens."""
         return self.tokens.decode_bytes(tokens).decode("utf-8")
 
+    def text_so_far(self, tokens: list[int]) -> str:
+        """The text of the first tokens of one; it may end in a replacement character for half a character."""
+        return self.tokens.decode_bytes(tokens).decode("utf-8", "replace")
+
     def allowed(self, state: LLMatcher) -> NDArray[np.bool_]:
         """Which tokens may come next; the end token where the text may end."""
         return self.unpack(state.compute_bitmask())

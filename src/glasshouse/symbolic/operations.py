@@ -117,6 +117,7 @@ _NAMED = (
 _SOLVED = tuple(
     Operation(name, kind, "", answer="data", params=params, operands=operands)
     for name, kind, params, operands in (
+        ("parse", "parse", (), 1),
         ("entails", "entail", (), 2),
         ("follows", "entail", (), 1),
         ("satisfiable", "sat", (), 1),

@@ -120,11 +120,16 @@ class Replay:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy (Wilson, 1927)."""
-        z, n, p = 1.959964, self.items, self.accuracy
-        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return middle - half, middle + half
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson(self.right, self.items)
+
+
+def wilson(right: int, items: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, 1927)."""
+    z, n, p = 1.959964, items, right / items
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return middle - half, middle + half
 
 
 def replay(folder: Path, dataset: str, model: str, *, seconds: float = 2.0) -> Replay:

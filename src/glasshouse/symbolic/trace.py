@@ -2,7 +2,8 @@
 
 Fields of calls to language models carry the names of OpenTelemetry's generative-AI conventions (`gen_ai.…`) beside the
 room's own, so that a collector can read them. `model` is the engine's own word for what answered: for a model of the
-store its fingerprint, from which `glasshouse lineage` leads down to the documents it was trained on.
+house the sha256 of its weights. If the model came out of a store, `artifact` is its id there, from which `glasshouse
+lineage` leads down to the documents it was trained on (`provenance`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Record:
         node: the node.
         value: its value; None when it failed.
         kind: `leaf`, `python`, or the kind of engine.
-        engine, model, text, evidence, usage, finish: of the reply; empty where no engine answered.
+        engine, model, artifact, text, evidence, usage, finish: of the reply; empty where no engine answered.
         seconds: wall-clock time, waiting and repeated attempts included.
         valid: True when a text was read as the type asked for; None where there was none to read.
         verified: True or False where a solver or checker decided it.
@@ -55,6 +56,7 @@ class Record:
     attempts: tuple[str, ...] = ()
     cached: bool = False
     error: str = ""
+    artifact: str = ""
 
     @property
     def asked(self) -> bool:
@@ -71,6 +73,7 @@ class Record:
         more: dict[str, Any] = {
             "engine": self.engine,
             "model": self.model,
+            "artifact": self.artifact,
             "text": self.text,
             "evidence": encode(self.evidence),
             "seconds": round(self.seconds, 6),

@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from glasshouse.language.generation import GenerationError, Sampling
-from glasshouse.store.files import hash_file
+from glasshouse.language.generation import GenerationError, Sampling, whole_characters
 from glasshouse.symbolic.call import FORMS, Call, Reply, Usage
 from glasshouse.symbolic.closing import Closer
-from glasshouse.symbolic.completion import Scores, complete, write_freely
+from glasshouse.symbolic.completion import Scores, completing, last_word, writing_freely
 from glasshouse.symbolic.constrain import Vocabulary
 from glasshouse.symbolic.errors import BadRequestError
+
+T = TypeVar("T")
 
 
 class Writer(Protocol):
@@ -31,18 +32,23 @@ class Writer(Protocol):
         vocabulary: its tokens.
         context: the longest sequence, in tokens.
         identity: what the weights are, for the reply's `model`.
+        artifact: which artifact of the store it is, for the reply's; empty for others.
     """
 
     vocabulary: Vocabulary
     context: int
     identity: str
+    artifact: str
 
     def prompt(self, call: Call) -> list[int]:
         """The tokens that the model reads."""
         ...
 
     def scores(self, capacity: int) -> Scores:
-        """The model with an empty cache for one text of so many tokens, the prompt's included."""
+        """The model with an empty cache for one text of so many tokens, the prompt's included.
+
+        It keeps no gradients.
+        """
         ...
 
     def text(self, tokens: list[int]) -> str:
@@ -51,7 +57,7 @@ class Writer(Protocol):
 
 
 class TextEngine:
-    """Answers `text` calls with a writer; one at a time, whatever the threads.
+    """Answers `text` calls with a writer; the model is asked for one token at a time, whatever the threads.
 
     Args:
         writer: the model.
@@ -72,11 +78,22 @@ class TextEngine:
         Raises `RefusalError` for a constraint that cannot be kept, in itself or within the budget, `BadRequestError`
         for a prompt without room for an answer, and `EngineTimeoutError`.
         """
-        deadline = None if call.budget.seconds is None else time.monotonic() + call.budget.seconds
-        with self._lock, torch.inference_mode():
-            return self._answer(call, deadline)
+        return last_word(self.stream(call))
 
-    def _answer(self, call: Call, deadline: float | None) -> Reply:
+    def stream(self, call: Call) -> Generator[str, None, Reply]:
+        """The same text in pieces of whole characters as it is written; what is returned is the reply."""
+        deadline = None if call.budget.seconds is None else time.monotonic() + call.budget.seconds
+        answer = self._answer(call, deadline)
+        try:
+            while True:
+                with self._lock:
+                    piece = next(answer)
+                yield piece
+        except StopIteration as end:
+            reply: Reply = end.value
+            return reply
+
+    def _answer(self, call: Call, deadline: float | None) -> Generator[str, None, Reply]:
         writer = self._writer
         try:
             prompt = writer.prompt(call)
@@ -85,20 +102,26 @@ class TextEngine:
         sampling = self._sampling.but(tokens=self._room(call, len(prompt)), seed=call.seed)
         scores = writer.scores(len(prompt) + sampling.tokens)
         if call.constraint is None:
-            tokens, finish = write_freely(scores, prompt, sampling, writer.vocabulary.end, deadline)
+            free = writing_freely(scores, prompt, sampling, writer.vocabulary.end, deadline)
+            tokens, finish = yield from _pieces(free, writer.text)
             text = writer.text(tokens)
-            return Reply(text, text, usage=Usage(len(prompt), len(tokens)), model=writer.identity, finish=finish)
+            return Reply(text, text, finish=finish, **self._about(prompt, tokens))
         self._closer = self._closer or Closer(writer.vocabulary)
         compiled = writer.vocabulary.compile(call.constraint)
-        made = complete(scores, prompt, compiled, sampling, closer=self._closer, deadline=deadline)
+        tokens_made = completing(scores, prompt, compiled, sampling, closer=self._closer, deadline=deadline)
+        made = yield from _pieces(tokens_made, writer.vocabulary.text_so_far)
         return Reply(
             made.text,
             made.text,
             evidence={"kept_probability": [round(share, 6) for share in made.kept]},
-            usage=Usage(len(prompt), len(made.tokens)),
-            model=writer.identity,
             finish=made.finish,
+            **self._about(prompt, made.tokens),
         )
+
+    def _about(self, prompt: list[int], tokens: list[int]) -> dict[str, Any]:
+        """What it cost, and who answered."""
+        usage = Usage(len(prompt), len(tokens))
+        return {"usage": usage, "model": self._writer.identity, "artifact": self._writer.artifact}
 
     def _room(self, call: Call, prompt: int) -> int:
         """How many tokens may be written. Raises `BadRequestError` where there is room for none."""
@@ -112,12 +135,15 @@ class TextEngine:
         return room
 
 
-def hash_of_files(folder: Path) -> str:
-    """sha256 of the weights' file; of the names and hashes where there are several."""
-    hashes = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    if len(hashes) == 1:
-        return next(iter(hashes.values()))
-    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
+def _pieces(tokens: Generator[int, None, T], text: Callable[[list[int]], str]) -> Generator[str, None, T]:
+    """Tokens as pieces of whole characters; what is returned is what the tokens' generator returns."""
+    ended: list[T] = []
+
+    def told() -> Iterator[int]:
+        ended.append((yield from tokens))
+
+    yield from whole_characters(told(), text)
+    return ended[0]
 
 
 def hash_of_tensors(model: nn.Module) -> str:

@@ -17,8 +17,9 @@ from glasshouse.language.generation import Sampling
 from glasshouse.symbolic.call import Call
 from glasshouse.symbolic.completion import Scores
 from glasshouse.symbolic.constrain import Vocabulary
-from glasshouse.symbolic.engines.decoding import TextEngine, hash_of_files, hash_of_tensors
+from glasshouse.symbolic.engines.decoding import TextEngine, hash_of_tensors
 from glasshouse.symbolic.errors import BadRequestError
+from glasshouse.symbolic.provenance import artifact_id, hash_of_files
 
 
 class HuggingFaceEngine(TextEngine):
@@ -39,23 +40,24 @@ class HuggingFaceEngine(TextEngine):
         device: str = "cpu",
         name: str = "huggingface",
     ) -> None:
+        artifact = ""
         if isinstance(model, str | Path):
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            identity = hash_of_files(Path(model))
+            identity, artifact = hash_of_files(Path(model)), artifact_id(Path(model))
             tokenizer = tokenizer or AutoTokenizer.from_pretrained(model, local_files_only=True)
             loaded: Any = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, use_safetensors=True)
             model = loaded.to(device)
         else:
             identity = hash_of_tensors(model)
-        super().__init__(_Writer(model.eval(), tokenizer, f"sha256:{identity}"), sampling, name)
+        super().__init__(_Writer(model.eval(), tokenizer, f"sha256:{identity}", artifact), sampling, name)
 
 
 class _Writer:
-    def __init__(self, model: Any, tokenizer: Any, identity: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, identity: str, artifact: str) -> None:
         if getattr(tokenizer, "backend_tokenizer", None) is None or tokenizer.eos_token_id is None:
             raise BadRequestError("the model needs a fast tokenizer that has an end-of-sequence token")
-        self._model, self._tokenizer, self.identity = model, tokenizer, identity
+        self._model, self._tokenizer, self.identity, self.artifact = model, tokenizer, identity, artifact
         self.context = int(getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
         rows = model.get_output_embeddings().weight.shape[0]
         self.vocabulary = Vocabulary(tokenizer.backend_tokenizer, rows, tokenizer.eos_token_id)
@@ -81,6 +83,7 @@ class _Cached:
     def __init__(self, model: Any) -> None:
         self._model, self._past = model, None
 
+    @torch.inference_mode()
     def __call__(self, tokens: Sequence[int]) -> Float[Tensor, "*vocabulary"]:
         fed = torch.tensor([list(tokens)], device=self._model.device)
         found = self._model(input_ids=fed, past_key_values=self._past, use_cache=True)

@@ -15,14 +15,15 @@ from glasshouse.nn.transformer import KeyValueCache, Transformer
 from glasshouse.symbolic.call import Call
 from glasshouse.symbolic.completion import Scores
 from glasshouse.symbolic.constrain import Vocabulary
-from glasshouse.symbolic.engines.decoding import TextEngine, hash_of_files, hash_of_tensors
+from glasshouse.symbolic.engines.decoding import TextEngine, hash_of_tensors
+from glasshouse.symbolic.provenance import artifact_id, hash_of_files
 
 
 class LocalEngine(TextEngine):
     """A language model of this project. A tuned one reads messages in its chat form, another reads them as one text.
 
-    The reply's `model` is the sha256 of the checkpoint's weights as the store's manifest has it, hence the way back to
-    the training data; for a model in memory it is that of its tensors.
+    The reply's `model` is the sha256 of the checkpoint's weights as the store's manifest has it, and `artifact` the id
+    there: the way back to the training data (`provenance`). For a model in memory `model` is that of its tensors.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class LocalEngine(TextEngine):
 class _Writer:
     def __init__(self, model: LanguageModel | LoadedModel, device: str) -> None:
         if isinstance(model, LoadedModel):
-            self._loaded, self.identity = model, f"sha256:{hash_of_tensors(model.transformer)}"
+            self._loaded, self.identity, self.artifact = model, f"sha256:{hash_of_tensors(model.transformer)}", ""
         else:
             self._loaded, self.identity = model.load(device), f"sha256:{hash_of_files(model.path)}"
+            self.artifact = artifact_id(model.path)
         loaded = self._loaded
         check_vocabulary(loaded.transformer, loaded.tokenizer)
         self.context = loaded.context
@@ -69,6 +71,7 @@ class _Cached:
         self._model, self._before = model, torch.zeros(1, dtype=torch.long, device=weight.device)
         self._cache = KeyValueCache(model.config, 1, capacity, dtype=weight.dtype, device=weight.device)
 
+    @torch.inference_mode()
     def __call__(self, tokens: Sequence[int]) -> Float[Tensor, "*vocabulary"]:
         fed = torch.tensor([list(tokens)], device=self._before.device)
         return next_scores(self._model, fed, self._cache, self._before)[0]
