@@ -28,6 +28,7 @@ from turns import machine
 from glasshouse.language.generation import Sampling, choose, next_scores
 from glasshouse.nn.configuration import olmo
 from glasshouse.nn.transformer import KeyValueCache, Transformer
+from glasshouse.symbolic.adversary import SCHEMAS
 from glasshouse.symbolic.call import Constraint
 from glasshouse.symbolic.closing import Closer
 from glasshouse.symbolic.completion import complete
@@ -36,32 +37,6 @@ from glasshouse.symbolic.errors import RefusalError
 
 RESULTS = Path(__file__).parent / "results"
 ROWS, WORDS, END = 512, 420, 0
-
-
-def record(**properties: dict) -> dict:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-NODE = record(value={"type": "integer"}, children={"type": "array", "items": {"$ref": "#/$defs/node"}})
-SCHEMAS = {
-    "enum and boolean": record(kind={"enum": ["cat", "dog", "cow"]}, tame={"type": "boolean"}),
-    "integer -9..42": record(n={"type": "integer", "minimum": -9, "maximum": 42}),
-    "number 0..1": record(p={"type": "number", "minimum": 0, "maximum": 1}),
-    "string length 2..8": record(name={"type": "string", "minLength": 2, "maxLength": 8}),
-    "string pattern": record(code={"type": "string", "pattern": "^[A-Z]{2}-[0-9]{3}$"}),
-    "integers, 2..3 items": record(items={"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 3}),
-    "anyOf of two objects": {"anyOf": [record(a={"type": "integer"}), record(b={"type": "string"})]},
-    "recursive tree": {"$ref": "#/$defs/node", "$defs": {"node": NODE}},
-    "uniqueItems": record(
-        items={"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 2, "maxItems": 3}
-    ),
-    "multipleOf 5": record(n={"type": "integer", "multipleOf": 5}),
-}
 
 
 class RefusedError(Exception):

@@ -99,7 +99,6 @@ def test_a_line_of_a_trace_leads_to_the_documents_of_its_model(store, parser, tm
     """By artifact and by hash: the weights' hash is that of the file, the sources are the steps that were run."""
     trace = tmp_path / "trace.jsonl"
     runtime = Runtime(Parser(parser, SMALL.grammar, SMALL.copies), Horn(), trace=trace)
-    texts = ["Max is red.", "Every impus is red."]
     result = runtime.run(Sym("Alex is angry.").sem.parse())
     assert result.record.artifact == parser.id
     assert result.record.model == f"sha256:{hash_file(parser.path / 'model.safetensors')}"

@@ -34,11 +34,13 @@ class LocalEngine(TextEngine):
         device: str = "cpu",
         name: str = "local",
     ) -> None:
-        super().__init__(_Writer(model, device), sampling, name)
+        super().__init__(LocalWriter(model, device), sampling, name)
 
 
-class _Writer:
-    def __init__(self, model: LanguageModel | LoadedModel, device: str) -> None:
+class LocalWriter:
+    """The model as `decoding.Writer`; `device` is where a checkpoint is loaded to."""
+
+    def __init__(self, model: LanguageModel | LoadedModel, device: str = "cpu") -> None:
         if isinstance(model, LoadedModel):
             self._loaded, self.identity, self.artifact = model, f"sha256:{hash_of_tensors(model.transformer)}", ""
         else:

@@ -6,9 +6,11 @@ in like words, and `mock` refuses. With any endpoint: give an engine such as `Ht
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from glasshouse.store.configuration import named_seed
 from glasshouse.symbolic.call import Engine
 from glasshouse.symbolic.runtime import Runtime
 from glasshouse.symbolic.suite.case import PARTS, Case, Outcome, every_case, grade, held_out, scripted
@@ -95,6 +97,26 @@ def separation(
     below = [column(node) for outcome in bad for node in outcome.nodes]
     wins = sum((one > other) + 0.5 * (one == other) for one in above for other in below)
     return wins / (len(above) * len(below))
+
+
+def permutation_p(
+    good: Sequence[Outcome],
+    bad: Sequence[Outcome],
+    column: Callable[[NodeScore], float] = lambda node: node.score,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> float:
+    """The one-sided p-value of `separation`: how often labels given by chance separate as well, cases kept whole.
+
+    The observed labels count as one of the draws, so it is never 0 (Phipson and Smyth, 2010).
+    """
+    generator, reached = random.Random(named_seed(seed, "permutation")), 1  # noqa: S311 - labels, no secret
+    observed, both = separation(good, bad, column), [*good, *bad]
+    for _ in range(draws):
+        generator.shuffle(both)
+        reached += separation(both[: len(good)], both[len(good) :], column) >= observed
+    return reached / (draws + 1)
 
 
 def table(scores: Sequence[PartScore]) -> str:
