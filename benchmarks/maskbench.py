@@ -4,7 +4,9 @@
 
 FOLDER is `maskbench/data` of guidance-ai/jsonschemabench, which states no licence and so is no part of this project.
 From each of three collections every n-th file in the order of names is taken. A schema is refused, or every valid
-instance must be accepted as a whole and every invalid one must not.
+instance must be accepted as a whole and every invalid one must not. Masks have objects written in the order of
+`properties`; MaskBench has put its instances into that order except where llguidance refuses the schema, so every
+instance is tried as it stands and in that order, and counts as accepted when either is.
 """
 
 from __future__ import annotations
@@ -43,6 +45,20 @@ def chosen(folder: Path, each: int) -> list[Path]:
     return found
 
 
+def in_order(data, schema):
+    """The instance with the keys of its objects in the order of `properties`, others after them as they stand."""
+    if not isinstance(schema, dict):
+        return data
+    if isinstance(data, list):
+        return [in_order(item, schema.get("items")) for item in data]
+    if not isinstance(data, dict):
+        return data
+    cases = [schema, *schema.get("oneOf", ()), *schema.get("anyOf", ())]
+    known = next((case["properties"] for case in cases if "properties" in case), {})
+    names = [name for name in known if name in data] + [name for name in data if name not in known]
+    return {name: in_order(data[name], known.get(name)) for name in names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -59,7 +75,8 @@ def main() -> None:
             refused[path.stem] = f"{error}"[:200]
             continue
         for number, test in enumerate(case["tests"]):
-            accepted = vocabulary.accepts(compiled, json.dumps(test["data"], ensure_ascii=False))
+            written = (test["data"], in_order(test["data"], case["schema"]))
+            accepted = any(vocabulary.accepts(compiled, json.dumps(data, ensure_ascii=False)) for data in written)
             counts["instances"] += 1
             if accepted != test["valid"]:
                 counts["false accepts" if accepted else "false rejects"] += 1

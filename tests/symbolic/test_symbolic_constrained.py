@@ -188,7 +188,8 @@ def test_types_are_constraints_and_their_texts_are_read_back(engine, vocabulary,
         ({"type": "number", "multipleOf": 0.1}, "multipleOf"),
         ({"type": "integer", "exclusiveMinimum": True}, "exclusiveMinimum"),
         ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, "exclusiveMinimum 0"),
-        ({"type": "string", "format": "shoe-size"}, "shoe-size"),
+        ({"type": "string", "format": "idn-email"}, "idn-email"),
+        ({"properties": {"format": {"type": "string", "format": "uri-template"}}}, "uri-template"),
         ({"$ref": "https://example.org/schema"}, "example.org"),
     ],
 )
@@ -199,6 +200,20 @@ def test_what_cannot_be_enforced_is_refused_by_name_before_any_token(vocabulary,
     constraint = Constraint("json_schema", json.dumps(schema))
     with pytest.raises(RefusalError, match=keyword):
         complete(never, [1], vocabulary.compile(constraint), Sampling(tokens=50))
+
+
+def test_a_format_that_the_standard_does_not_know_is_a_remark(vocabulary):
+    """As for `jsonschema`: the text is any text; a property called `format` keeps its schema."""
+    schema = {
+        "type": "object",
+        "properties": {"format": {"type": "string", "format": "shoe-size"}, "n": {"enum": [{"format": "x"}]}},
+        "required": ["format"],
+        "additionalProperties": False,
+    }
+    compiled = vocabulary.compile(Constraint("json_schema", json.dumps(schema)))
+    for value in ({"format": "43"}, {"format": "a b", "n": {"format": "x"}}, {"format": 43}, {"n": {"format": "x"}}):
+        right = jsonschema.Draft202012Validator(schema).is_valid(value)
+        assert vocabulary.accepts(compiled, json.dumps(value)) == right
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from glasshouse.symbolic.answers import constraint_of, specification
 from glasshouse.symbolic.call import Constraint
 from glasshouse.symbolic.errors import RefusalError
 from glasshouse.symbolic.schema_choices import without_exclusive_choices
+from glasshouse.symbolic.schema_formats import without_own_formats
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -139,7 +140,7 @@ def _grammar(constraint: Constraint) -> str:
     except ValueError as error:
         raise RefusalError(f"the json_schema is not JSON: {error}") from None
     _check(schema)
-    plain = json.dumps(without_exclusive_choices(schema))
+    plain = json.dumps(without_own_formats(without_exclusive_choices(schema)))
     return LLMatcher.grammar_from_json_schema(plain, overrides=STRICT)  # type: ignore[arg-type]
 
 
