@@ -109,6 +109,12 @@ def test_problems_are_answered_by_walking_their_chain():
         assert len(problem.sentences) == len(problem.programs) - 1
 
 
+def test_too_few_words_for_a_problem_are_told():
+    few = KINDS.but(words=KINDS.words | {"kind": KINDS.words["kind"][:5]})
+    with pytest.raises(ConfigurationError, match=r"has 5 kinds or qualities; problems of 5 steps .* take 8"):
+        generated_problems(few, 1, ("plain",))
+
+
 def test_problems_are_read_in_the_form_of_prontoqa_and_nothing_else(tmp_path):
     item = {
         "id": "P1",

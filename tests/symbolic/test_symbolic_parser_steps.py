@@ -58,6 +58,18 @@ def test_the_pairs_are_documents_and_come_back_as_pairs(store, pairs):
     assert made.templates == SMALL
 
 
+def test_sentences_of_problems_can_be_left_out_of_the_pairs(store):
+    problems = make_problems(SMALL, 6, ("plain",), deepest=2)
+    asked = {text for one in execute(problems, store).problems for text in (*one.sentences, one.statement)}
+    sizes = {"count": 1500, "invented": 0}
+    whole, part = (
+        {pair.text for pair in execute(parsing_pairs(SMALL, ("plain",), without=without, **sizes), store).pairs}
+        for without in (None, problems)
+    )
+    assert whole & asked
+    assert part == whole - asked
+
+
 def test_a_stored_parser_solves_and_its_controls_do_not(store, parser, pairs):
     problems = make_problems(SMALL, 6, ("plain",), deepest=1, around=0, seed=5)
     solved = {

@@ -49,11 +49,16 @@ def parsing_pairs(
     styles: Sequence[str] = ("plain",),
     count: int = 40_000,
     invented: int = 1000,
+    without: Problems | None = None,
     seed: int = 0,
 ) -> ParsingPairs:
-    """Sentences with their programs, drawn from templates (see `parser_training.training_pairs`)."""
+    """Sentences with their programs, drawn from templates, none of them a sentence of the problems in `without`.
+
+    See `parser_training.training_pairs`.
+    """
     templates.check()
-    pairs = training_pairs(templates, styles, count, invented=invented, seed=seed)
+    asked = {text for one in without.problems for text in (*one.sentences, one.statement)} if without else ()
+    pairs = training_pairs(templates, styles, count, invented=invented, without=asked, seed=seed)
     write_rows(run.output / PAIRS, (_document(pair, templates, f"{seed}/{n}") for n, pair in enumerate(pairs)))
     (run.output / TEMPLATES).write_text(templates.model_dump_json(indent=1) + "\n", encoding="utf-8")
     run.measure(pairs=len(pairs))
@@ -80,14 +85,11 @@ def teach_itself(
     shown = _plain(parser.templates, {pair.style for pair in known})
     with run.bar("reading problems", settings.rounds * len(hidden)) as bar:
         rounds = self_train(model, known, shown, hidden, chosen, settings, run.scratch / "rounds", advance=bar.advance)
-    done = [one.result for one in rounds if one.result is not None]
-    if not done:
-        raise ValueError("nothing was learnt: no proof of a right answer rests on a new sentence; give more problems")
-    last = run.scratch / "rounds" / f"round-{max(n for n, one in enumerate(rounds) if one.result is not None)}"
+    last = run.scratch / "rounds" / f"round-{len(rounds) - 1}"
     shutil.copytree(last, run.scratch / "run", dirs_exist_ok=True)
     learnt = with_forms(shown, rounds[-1].forms)
-    cpu = sum(result.cpu_seconds for result in done)
-    return _write_parser(run, model, learnt, chosen, done[-1], cpu, rounds=[_told(one) for one in rounds])
+    cpu = sum(one.result.cpu_seconds for one in rounds)
+    return _write_parser(run, model, learnt, chosen, rounds[-1].result, cpu, rounds=[_told(one) for one in rounds])
 
 
 @step()

@@ -8,7 +8,7 @@ it may write is the grammar's business (`parsing`): the loss knows nothing of gr
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,17 +87,24 @@ class ParserTraining(Config):
 
 
 def training_pairs(
-    templates: Templates, styles: Sequence[str], count: int, *, invented: int = 1000, seed: int = 0
+    templates: Templates,
+    styles: Sequence[str],
+    count: int,
+    *,
+    invented: int = 1000,
+    without: Collection[str] = (),
+    seed: int = 0,
 ) -> list[Pair]:
     """Pairs in some styles. Half of them are about made-up words (`invented` of each class), so that names are copied.
 
-    Without made-up words (`invented` is 0) a parser knows the words of its templates by heart, and no others.
+    Without made-up words (`invented` is 0) a parser knows the words of its templates by heart, and no others. Sentences
+    in `without` are left out, so that there are fewer pairs: those of problems that the parser will be asked.
     """
     made_up = with_invented_words(templates, invented, seed, spellings(templates)) if invented else None
     pairs = list(templates.pairs(count - count // 2 if made_up else count, styles, seed))
     pairs += made_up.pairs(count // 2, styles, seed + 1) if made_up else []
     random.Random(named_seed(seed, "order of pairs")).shuffle(pairs)  # noqa: S311 - an order of data, no secret
-    return pairs
+    return [pair for pair in pairs if pair.text not in without]
 
 
 def parser_tokenizer(pairs: Iterable[Pair], vocabulary: int) -> Tokenizer:

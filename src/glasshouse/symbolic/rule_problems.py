@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from glasshouse.store.configuration import named_seed
+from glasshouse.store.configuration import ConfigurationError, named_seed
 from glasshouse.symbolic.paraphrases import Pair, Templates, Word
 
 ASKED = "Is the following statement true or false?"
@@ -55,8 +55,14 @@ def generated_problems(
     """Problems in the words and sentences of templates that have the meanings of the set `kinds`.
 
     `styles` are drawn from for every sentence. The statement lies up to `deepest` steps up the chain, and up to
-    `around` kinds more stand at both of its ends.
+    `around` kinds more stand at both of its ends. Raises `ConfigurationError` for templates with too few words.
     """
+    needed = deepest + 2 * around + 1
+    if (least := min(len(templates.words.get(name, ())) for name in ("kind", "quality"))) < needed:
+        raise ConfigurationError(
+            f"{templates.name} has {least} kinds or qualities; problems of {deepest} steps with {around} kinds around "
+            f"take {needed}: give more words, or a smaller deepest or around"
+        )
     draw = random.Random(named_seed(seed, "rule problems", templates.name))  # noqa: S311 - data, no secret
     sizes = (deepest, around)
     return [_generated(f"{templates.name} {seed}.{n}", templates, styles, sizes, draw) for n in range(count)]

@@ -54,12 +54,12 @@ class Round(NamedTuple):
     Attributes:
         proved: the share of problems whose known answer was proved, by the most likely programs and by drawn ones.
         forms: what was learnt up to here -> in how many problems it was shown.
-        result: of the training; None where nothing was learnt and so nothing was trained.
+        result: of the training; on what was known alone where nothing was learnt.
     """
 
     proved: float
     forms: dict[Form, int]
-    result: TrainingResult | None
+    result: TrainingResult
 
 
 def self_train(
@@ -84,12 +84,10 @@ def self_train(
         solved = _read(model, templates, problems, settings, number + 1, advance)
         forms |= learnt_forms(solved, templates, settings.support)
         share = sum(one.proved for one in solved) / len(problems)
-        result = None
-        if forms:
-            pairs = _pairs(known, with_forms(templates, forms), settings, training.seed, number)
-            chosen = training.but(seed=named_seed(training.seed, "round", number) % 2**31)
-            chosen = chosen.but(learning_rate=settings.learning_rate, steps=settings.steps)
-            result = train_parser(model, pairs, chosen, Path(directory) / f"round-{number}", **options)
+        pairs = _pairs(known, with_forms(templates, forms) if forms else None, settings, training.seed, number)
+        chosen = training.but(seed=named_seed(training.seed, "round", number) % 2**31)
+        chosen = chosen.but(learning_rate=settings.learning_rate, steps=settings.steps)
+        result = train_parser(model, pairs, chosen, Path(directory) / f"round-{number}", **options)
         rounds.append(Round(share, dict(forms), result))
     return rounds
 
@@ -111,8 +109,11 @@ def _read(
     return [*(one for one in first if one.proved), *again]
 
 
-def _pairs(known: Sequence[Pair], templates: Templates, settings: SelfTraining, seed: int, number: int) -> list[Pair]:
+def _pairs(
+    known: Sequence[Pair], learnt: Templates | None, settings: SelfTraining, seed: int, number: int
+) -> list[Pair]:
     draw = random.Random(named_seed(seed, "self-training", number))  # noqa: S311 - an order of data, no secret
-    pairs = [*draw.choices(known, k=settings.pairs), *templates.pairs(settings.pairs, (LEARNT,), seed + number)]
+    pairs = draw.choices(known, k=settings.pairs)
+    pairs += learnt.pairs(settings.pairs, (LEARNT,), seed + number) if learnt else []
     draw.shuffle(pairs)
     return pairs
