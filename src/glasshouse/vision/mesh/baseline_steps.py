@@ -12,6 +12,7 @@ import torch
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.panels import Panel, Table
 from glasshouse.store.step import Run, step
+from glasshouse.vision.mesh.amortisation import costs, panels, table
 from glasshouse.vision.mesh.generator import GeneratorConfig
 from glasshouse.vision.mesh.ledger import Account, Ledger
 from glasshouse.vision.mesh.measuring import Looking
@@ -89,7 +90,7 @@ class CostLedger(Artifact):
     def values(self) -> dict[str, float]:
         """Cost of a prompt to the goal, alone and amortised, in pictures and CPU seconds; their ratio; every run's."""
         runs = [*self.ledger.amortised, *self.others]
-        return self.ledger.values(GOAL) | {f"CPU seconds/{run.name}": run.cpu_seconds for run in runs}
+        return costs(self.ledger, GOAL) | {f"CPU seconds/{run.name}": run.cpu_seconds for run in runs}
 
     @property
     def others(self) -> Sequence[Account]:
@@ -98,8 +99,7 @@ class CostLedger(Artifact):
 
     def panels(self) -> list[Panel]:
         """The ledger and the amortisation curve."""
-        (listed, *_) = Ledger(self.others, []).panels(GOAL)
-        return [*self.ledger.panels(GOAL), replace(listed, title="What other runs cost")]
+        return [*panels(self.ledger, GOAL), table("What other runs cost", self.others, GOAL)]
 
 
 @step()

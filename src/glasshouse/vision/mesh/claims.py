@@ -47,11 +47,27 @@ def nothing_comes_from_nothing(measures: Measures) -> Verdict:
 
 
 @claim(
-    "To R-probability 0.8, a prompt optimised alone needs at least 4 times the pictures of a prompt in the set of 56.",
+    "To a mean R-probability of 0.8, prompts optimised alone need at least 4 times the pictures of those in a set of "
+    "56.",
     f"{PAPER}, abstract (10 times less training)",
 )
 def amortised_is_cheaper(measures: Measures) -> Verdict:
-    return above(measures["costs/images/ratio"], 4, " times")
+    verdict = above(measures["costs/images/ratio"], 4, " times")
+    first = measures["costs/images/first"] / measures["costs/images/amortised"]
+    return Verdict(
+        verdict.holds, f"{verdict.measured} ({first:.4g} by the first time each is above it)", verdict.expected
+    )
+
+
+@claim(
+    "Over the 576 prompts that it makes at R-probability 0.8 or more, seen or not, a prompt takes at most a tenth of "
+    "the pictures that one optimised alone takes to get there.",
+    f"{PAPER}, abstract (10 times less training)",
+)
+def the_larger_the_set_the_cheaper(measures: Measures) -> Verdict:
+    reached = min(worst(measures, "576 prompts", f"{half}/r_probability") for half in ("seen", "unseen"))
+    times = measures["costs/images/per prompt"] / (worst(measures, "576 prompts", "images") / 576)
+    return Verdict(times >= 10 and reached >= 0.8, f"{times:.4g} times at {reached:.3f}", "≥ 10 times at ≥ 0.8")
 
 
 @claim(
@@ -159,6 +175,7 @@ CLAIMS = (
     unseen_prompts_work,
     nothing_comes_from_nothing,
     amortised_is_cheaper,
+    the_larger_the_set_the_cheaper,
     an_eighth_of_the_prompts_is_enough,
     triplanes_generalise,
     triplanes_generalise_at_equal_cost,

@@ -1,11 +1,8 @@
 """What meshes cost: pictures shown to a critic and seconds of a processor, by prompt, amortised or one by one.
 
-An `Account` is the cost of one run and what it reached on its way. `Ledger` sets runs over many prompts beside runs of
-single prompts:
-
-    cost of n prompts = n x cost of one (per-prompt)      or the whole run's, however many it covers (amortised)
-
-The cost to a quality is read off the points that were measured, in a straight line between neighbours.
+An `Account` is the cost of one run and what it reached on its way; a `Ledger` keeps runs over many prompts beside runs
+of single prompts (`glasshouse.vision.mesh.amortisation` compares them). The cost to a quality is read off the points
+that were measured, in a straight line between neighbours.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from glasshouse.store.panels import Curves, Panel, Table
 from glasshouse.training.trainer import TrainingResult
 
 Point = tuple[float, float]
@@ -88,42 +84,6 @@ class Ledger:
     amortised: Sequence[Account]
     single: Sequence[Account]
 
-    def per_prompt(self, quality: float, of: str = "images") -> tuple[float, float] | None:
-        """Mean cost of a prompt to `quality`: one by one, and amortised. None where a run never reached it.
-
-        `of` is `images` or `cpu_seconds`.
-        """
-        alone = [getattr(item, f"{of}_to")(quality) for item in self.single]
-        together = [(getattr(item, f"{of}_to")(quality), item.prompts) for item in self.amortised]
-        if not alone or not together or None in alone or any(cost is None for cost, _ in together):
-            return None
-        return sum(alone) / len(alone), sum(cost / prompts for cost, prompts in together) / len(together)
-
-    def values(self, quality: float) -> dict[str, float]:
-        """Costs by name; what was never reached is left out."""
-        found: dict[str, float] = {}
-        for of in ("images", "cpu_seconds"):
-            costs = self.per_prompt(quality, of)
-            if costs is not None:
-                alone, together = costs
-                found |= {f"{of}/per prompt": alone, f"{of}/amortised": together, f"{of}/ratio": alone / together}
-        return found
-
-    def panels(self, quality: float) -> list[Panel]:
-        """The accounts, quality over cost, and the amortisation curve."""
-        every = [*self.amortised, *self.single]
-        columns = ["run", "prompts", "images", "CPU s", "GPU s", "images a prompt", f"images a prompt to {quality:g}"]
-        rows = [_row(run, quality) for run in every]
-        reached = {a.name: [(images / a.prompts, value) for images, value in a.reached] for a in every if a.reached}
-        panels: list[Panel] = [
-            Table("Cost ledger", columns, rows, note="Measuring is not counted, and neither is the teacher."),
-            Curves("Quality over cost", "images a prompt", "R-probability", reached, levels={"the goal": quality}),
-        ]
-        costs = self.per_prompt(quality, "images")
-        if costs is not None:
-            panels.append(amortisation(costs[0], self.amortised, quality))
-        return panels
-
     def write(self, path: Path) -> None:
         """As JSON."""
         text = json.dumps(dataclasses.asdict(self), indent=1)
@@ -134,26 +94,6 @@ class Ledger:
         """What `write` wrote."""
         found = json.loads(path.read_text(encoding="utf-8"))
         return cls(*(tuple(_account(item) for item in found[side]) for side in ("amortised", "single")))
-
-
-def _row(run: Account, quality: float) -> list[str | float | int | None]:
-    to = run.images_to(quality)
-    seconds = round(run.cpu_seconds, 1), round(run.gpu_seconds, 1)
-    each = round(run.images / run.prompts), None if to is None else round(to / run.prompts)
-    return [run.name, run.prompts, run.images, *seconds, *each]
-
-
-def amortisation(alone: float, runs: Sequence[Account], quality: float) -> Curves:
-    """Images for n prompts, one by one and by a run that covers them all."""
-    most = max(run.prompts for run in runs)
-    numbers = sorted({1, *(round(most * share / 8) for share in range(1, 9))} - {0})
-    total = sum(run.images_to(quality) or run.images for run in runs) / len(runs)
-    series = {
-        "one by one": [(float(n), n * alone) for n in numbers],
-        "amortised": [(float(n), total) for n in numbers],
-    }
-    note = "The run over all prompts costs the same however many of them are wanted."
-    return Curves("Images until the goal, by prompts wanted", "prompts", "images", series, log_y=True, note=note)
 
 
 def _account(found: Mapping[str, Any]) -> Account:
