@@ -104,6 +104,8 @@ def test_a_sentence_without_words_and_a_terminal_that_is_not_there_are_refused(t
     assert copied("Impuses aren't red.", ("s", "es")) == ["Impuses", "Impuse", "Impus", "Aren", "T", "Red"]
     parser = Parser(trained, SMALL.grammar, SMALL.copies)
     assert 'NAME: "Impuses" | "Impuse" | "Impus" | "Aren" | "Red"' in parser.grammar_for("Impuses aren't red.")
+    several = Parser(trained, 'start: NAME "." WORD\nNAME: "a"\n    | "b"\nWORD: "c"\n', {"NAME": ()})
+    assert several.grammar_for("It is") == 'start: NAME "." WORD\nNAME: "It" | "Is"\nWORD: "c"\n'
     for sentence in ("", "  ", "12!"):
         with pytest.raises(BadRequestError):
             asked(parser, sentence)

@@ -88,10 +88,10 @@ def copied(sentence: str, endings: Sequence[str]) -> list[str]:
 
 
 def _definition(terminal: str) -> re.Pattern[str]:
-    return re.compile(rf"(?m)^{re.escape(terminal)}\s*:\s*(.*?)\s*$")
+    return re.compile(rf"(?m)^{re.escape(terminal)}[ \t]*:[ \t]*(.*(?:\n[ \t]*\|.*)*)$")
 
 
 def _matches(definition: str, word: str) -> bool:
     """Whether a word is of the terminal as the grammar defines it; a definition that is no plain pattern takes all."""
-    pattern = re.fullmatch(r"/(.*)/", definition)
+    pattern = re.fullmatch(r"/(.*)/\s*", definition)
     return pattern is None or re.fullmatch(pattern[1], word) is not None

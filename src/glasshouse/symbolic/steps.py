@@ -22,6 +22,8 @@ from glasshouse.symbolic.vertex import Embed, NodeScore, embedding
 
 Embedder = Literal["minilm", "ngrams"]
 STAND_INS = ("reference", "paraphrase", "wrong", "mock")
+AREAS = ("all", "logic")
+"""Parts over which ROC areas are measured."""
 FILE = "measured.json"
 
 
@@ -132,7 +134,7 @@ def score_stand_ins(run: Run, embedder: Embedder = "minilm", draws: int = 500, s
         values[f"{name}/true"] = sum(one.right for one in scores) / max(1, sum(one.decided for one in scores))
         for one in scores:
             parts.setdefault(one.part, {})[name] = list(one.vertex)
-    for part in ("all", "logic"):
+    for part in AREAS:
         good, bad = (
             [one for one in outcomes[name] if part in ("all", one.case.part)] for name in ("paraphrase", "wrong")
         )
