@@ -78,12 +78,12 @@ class TextEngine:
         Raises `RefusalError` for a constraint that cannot be kept, in itself or within the budget, `BadRequestError`
         for a prompt without room for an answer, and `EngineTimeoutError`.
         """
-        return last_word(self.stream(call))
+        with self._lock:
+            return last_word(self._answer(call, shown=False))
 
     def stream(self, call: Call) -> Generator[str, None, Reply]:
         """The same text in pieces of whole characters as it is written; what is returned is the reply."""
-        deadline = None if call.budget.seconds is None else time.monotonic() + call.budget.seconds
-        answer = self._answer(call, deadline)
+        answer = self._answer(call, shown=True)
         try:
             while True:
                 with self._lock:
@@ -93,8 +93,10 @@ class TextEngine:
             reply: Reply = end.value
             return reply
 
-    def _answer(self, call: Call, deadline: float | None) -> Generator[str, None, Reply]:
+    def _answer(self, call: Call, shown: bool) -> Generator[str, None, Reply]:
+        """The pieces, where they are `shown`, and then the reply."""
         writer = self._writer
+        deadline = None if call.budget.seconds is None else time.monotonic() + call.budget.seconds
         try:
             prompt = writer.prompt(call)
         except GenerationError as error:
@@ -103,13 +105,14 @@ class TextEngine:
         scores = writer.scores(len(prompt) + sampling.tokens)
         if call.constraint is None:
             free = writing_freely(scores, prompt, sampling, writer.vocabulary.end, deadline)
-            tokens, finish = yield from _pieces(free, writer.text)
+            tokens, finish = (yield from _pieces(free, writer.text)) if shown else last_word(free)
             text = writer.text(tokens)
             return Reply(text, text, finish=finish, **self._about(prompt, tokens))
         self._closer = self._closer or Closer(writer.vocabulary)
         compiled = writer.vocabulary.compile(call.constraint)
         tokens_made = completing(scores, prompt, compiled, sampling, closer=self._closer, deadline=deadline)
-        made = yield from _pieces(tokens_made, writer.vocabulary.text_so_far)
+        decode = writer.vocabulary.text_so_far
+        made = (yield from _pieces(tokens_made, decode)) if shown else last_word(tokens_made)
         return Reply(
             made.text,
             made.text,
