@@ -142,9 +142,9 @@ def read_templates(path: Path | str) -> Templates:
 def _forms(word: Any) -> Any:
     if isinstance(word, str):
         word = {"word": word}
-    if isinstance(word, Mapping) and "word" in word and "name" not in word:
-        return {**word, "name": str(word["word"]).capitalize()}
-    return word
+    if isinstance(word, Mapping) and "word" not in word:
+        raise ValueError(f"a word is a text, or a mapping with its form `word`; got {dict(word)!r:.80}")
+    return {"name": str(word["word"]).capitalize(), **word} if isinstance(word, Mapping) else word
 
 
 def _filled(form: str, words: Mapping[str, Word]) -> str:
