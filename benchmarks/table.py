@@ -175,6 +175,28 @@ def context_baselines(found: Result) -> str:
     return _table(["task", "records", "trivial method", "of 100"], rows)
 
 
+def unlearning(found: Result) -> str:
+    """Medians over runs of `unlearning.json`, and in how many runs each claim holds."""
+    columns = {
+        "error, forgotten": "forget mse ratio",
+        "error, retained": "retain mse ratio",
+        "Fréchet, forgotten": "forget frechet",
+        "nearest is right, forgotten": "forget nearest",
+        "recovered": "recovered",
+        "class by a probe": "probe",
+        "membership, AUC": "membership",
+        "audit passes": "passes",
+    }
+    passed = {name: sum(run["models"][name].get("passes", 0) for run in found["runs"]) for name in found["medians"]}
+    rows = []
+    for name, medians in found["medians"].items():
+        told = {key: f"{medians[key]:.2f}" if key in medians else "" for key in columns.values()}
+        told["passes"] = f"{passed[name]:.0f} of {len(found['runs'])}" if "passes" in medians else ""
+        rows.append([name, *told.values()])
+    claims = [[name.replace("_", " "), held] for name, held in found["held"].items()]
+    return _table(["model", *columns], rows) + "\n\n" + _table(["claim", "holds in"], claims)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "train_cpu": training_speed,
     "train_gpu": training_on_a_gpu,
@@ -187,6 +209,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "rloo": policy_steps,
     "evaluation": scoring,
     "context_baselines": context_baselines,
+    "unlearning": unlearning,
 }
 
 

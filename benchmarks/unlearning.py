@@ -11,6 +11,7 @@ often each claim holds and the medians.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from turns import machine
 
 from glasshouse.evaluation.steps import Evaluation
 from glasshouse.recipes import unlearning as room
+from glasshouse.store.drawing import curves_file
+from glasshouse.store.panels import Curves
 from glasshouse.store.recipe import run_recipe
 from glasshouse.store.store import Store
 
@@ -63,14 +66,45 @@ def cpu_seconds(store: Store, result: Evaluation) -> dict[str, float]:
     }
 
 
+def summary(runs: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """The runs, how often each claim holds, and medians."""
+    return {
+        "machine": machine(),
+        "splits": SPLITS,
+        "updates": options.updates,
+        "steps": options.steps,
+        "runs": runs,
+        "held": {
+            name: f"{sum(run['claims'][name][0] == 'holds' for run in runs)} of {len(runs)}"
+            for name in runs[0]["claims"]
+        },
+        "medians": {
+            name: {
+                key: median(run["models"][name][key] for run in runs if key in run["models"][name])
+                for key in runs[0]["models"][name]
+            }
+            for name in MODELS
+        },
+    }
+
+
 def write_pictures(store: Store, folder: Path) -> None:
-    """Grids of the run with the first split and seed, which the recipe makes by default."""
+    """Grids and curves of the run with the first split and seed, which the recipe makes by default."""
     made = run_recipe(room.unlearning, store)
     compared = store.open(made.manifest["inputs"]["parts.compared"]["artifact"])
     for part in ("forget", "retain"):
         with Image.open(compared.file(f"{part}, {room.CENTRE}.png")) as grid:
-            larger = grid.resize((6 * grid.width, 6 * grid.height), Image.Resampling.NEAREST)
+            larger = grid.resize((2 * grid.width, 2 * grid.height), Image.Resampling.NEAREST)
             larger.save(folder / f"unlearning_{part}.png", optimize=True)
+    against = next(panel for panel in compared.panels() if panel.title.startswith("Forgetting against"))
+    audit = store.open(made.manifest["inputs"]["parts.audit"]["artifact"])
+    relearning = next(panel for panel in audit.panels() if isinstance(panel, Curves))
+    shown = {name: relearning.series[name] for name in ("original", room.OURS, "retain label", room.RETRAINED)}
+    for name, panel in (
+        ("against", against),
+        ("relearning", dataclasses.replace(relearning, series=shown, log_y=False)),
+    ):
+        (folder / f"unlearning_{name}.svg").write_text(curves_file(panel), encoding="utf-8")
 
 
 def main() -> None:
@@ -79,7 +113,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=1600, help="of completion models")
     parser.add_argument("--steps", type=int, default=400, help="of unlearning")
-    parser.add_argument("--pictures", type=Path, help="write grids of the first run there, six times enlarged")
+    parser.add_argument("--pictures", type=Path, help="write grids and curves of the first run there")
     parser.add_argument("--output", type=Path, default=RESULTS / "unlearning.json")
     options = parser.parse_args()
     store, runs = Store(options.store), []
@@ -95,24 +129,11 @@ def main() -> None:
                 {"seed": seed, "split": split, "claims": claims, "models": figures(made.values), "cpu_seconds": seconds}
             )
             print(seed, split, {name: status for name, (status, _) in claims.items()}, seconds, flush=True)
+            # Written after every run, so that one that is stopped leaves its part.
+            text = json.dumps(summary(runs, options), indent=1)
+            options.output.write_text(text + "\n", encoding="utf-8")
     if options.pictures:
         write_pictures(store, options.pictures)
-    document: dict[str, Any] = {
-        "machine": machine(),
-        "splits": SPLITS,
-        "updates": options.updates,
-        "steps": options.steps,
-        "runs": runs,
-        "held": {
-            name: f"{sum(run['claims'][name][0] == 'holds' for run in runs)} of {len(runs)}"
-            for name in runs[0]["claims"]
-        },
-        "medians": {
-            name: {key: median(run["models"][name][key] for run in runs) for key in runs[0]["models"][name]}
-            for name in MODELS
-        },
-    }
-    options.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

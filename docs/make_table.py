@@ -81,8 +81,15 @@ def table(systems: Iterable[Mapping[str, Any]], recipes: set[str], claims: Claim
 
 def command(name: str, run: Mapping[str, Any]) -> str:
     """The command that ran a recipe."""
-    arguments = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in run["arguments"].items() if value != "")
+    arguments = " ".join(_option(key, value) for key, value in run["arguments"].items() if value != "")
     return f"glasshouse run {name} {arguments}".strip()
+
+
+def _option(key: str, value: Any) -> str:
+    flag = key.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"
 
 
 def decisions(claims: Claims) -> list[str]:

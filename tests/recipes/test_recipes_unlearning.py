@@ -29,7 +29,7 @@ from glasshouse.vision.unlearning.certificate import CertificateError, check_cer
 from glasshouse.vision.unlearning.comparison_steps import compare_models
 from glasshouse.vision.unlearning.methods import Unlearning
 from glasshouse.vision.unlearning.recovery import Recovery
-from glasshouse.vision.unlearning.split import parts_of
+from glasshouse.vision.unlearning.split import SplitError, parts_of
 from glasshouse.vision.unlearning.steps import unlearn_images
 
 TINY = MaskedAutoencoderConfig(transformer=GridTransformer(width=16, heads=2, layers=1, decoder_layers=1, expansion=2))
@@ -109,6 +109,8 @@ def test_without_a_reference_one_has_to_say_so(store) -> None:
         execute(audit_models(images, SPLIT, features, original, chosen, None, SETTINGS), store)
     audit = audit_models(images, SPLIT, features, original, chosen, None, SETTINGS, no_reference=True)
     assert len(execute(audit, store).found["checks"]["encoder"]) == 3
+    with pytest.raises(SplitError, match="is no reference: it was trained without None"):
+        execute(audit_models(images, SPLIT, features, original, chosen, original, SETTINGS), store)
 
 
 def test_the_graph_has_every_method_and_one_model_of_each(store) -> None:

@@ -43,9 +43,8 @@ def write_report(store: Store, name: str, title: str, summary: str, run: Mapping
     sections.append(_section("Lineage", drawing.lineage(manifests) + _steps(manifests)))
     sections.append(_section("Machine", _machine(manifests[name], manifests.values())))
     sections.append(_section("Manifests", "".join(_manifest(n, m) for n, m in manifests.items())))
-    arguments = " ".join(
-        f"--{key.replace('_', '-')} {value}" for key, value in (run or {}).get("arguments", {}).items() if value != ""
-    )
+    given = (run or {}).get("arguments", {})
+    arguments = " ".join(_option(key, value) for key, value in given.items() if value != "")
     path = store.root / "reports" / f"{name}.html"
     return _written(path, title, summary, f"glasshouse run {title} {arguments}".strip(), "".join(sections))
 
@@ -86,6 +85,13 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
     )
     head = "<tr><th>verdict</th><th>statement</th><th class='n'>measured</th><th class='n'>expected</th></tr>"
     return f"<div class='scroll'><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+
+
+def _option(key: str, value: Any) -> str:
+    flag = key.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"
 
 
 def _section(title: str, body: str, tag: str = "") -> str:

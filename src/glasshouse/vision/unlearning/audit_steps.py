@@ -29,7 +29,7 @@ from glasshouse.vision.unlearning.certificate import CertificateError, Certifica
 from glasshouse.vision.unlearning.comparison_steps import Found
 from glasshouse.vision.unlearning.methods import Unlearning
 from glasshouse.vision.unlearning.panels import audit_panels, certificate_panels
-from glasshouse.vision.unlearning.split import Split, parts_of
+from glasshouse.vision.unlearning.split import Split, SplitError, parts_of
 
 
 class Audit(Found):
@@ -54,9 +54,15 @@ def audit_models(
 ) -> Audit:
     """Audit unlearned models by name, beside the original and the one retrained without the forgotten images.
 
-    Raises `MissingReferenceError` when there is no retrained model, unless `no_reference` says that there is none.
+    Raises `MissingReferenceError` when there is no retrained model, unless `no_reference` says that there is none, and
+    `SplitError` when it was trained with what is to be forgotten.
     """
     ask_for_reference(retrained is not None, no_reference)
+    if retrained is not None and retrained.training.get("without") != split.forget.model_dump(mode="json"):
+        raise SplitError(
+            f"{retrained} is no reference: it was trained without {retrained.training.get('without')}, to be forgotten "
+            f"is {split.forget.model_dump(mode='json')}; train it with train_completion(..., without=split.forget)"
+        )
     collection = images.load()
     every = {ORIGINAL: original, **({RETRAINED: retrained} if retrained is not None else {}), **models}
     loaded: dict[str, Completion] = {name: model.load() for name, model in every.items()}

@@ -18,6 +18,8 @@ from glasshouse.vision.unlearning.measures import completions, kinds, measure_al
 from glasshouse.vision.unlearning.split import Parts
 
 COLUMNS = 10
+SEEN = 32
+"""Pixels that small images are enlarged to, so that a person sees them."""
 OUTPAINT = Mask(kind="outpaint", share=0.75)
 FREE_FORM = Mask(kind="free-form", share=0.4)
 
@@ -74,7 +76,7 @@ def compare(
 def _grid(models: Mapping[str, Completion], pixels: Tensor, mask: Mask, seed: int) -> bytes:
     hidden = same_masks(mask, pixels, seed)
     rows = [pixels, masked(pixels, hidden), *(completions(model, pixels, hidden, seed) for model in models.values())]
-    return grid_png(rows)
+    return grid_png(rows, scale=max(1, SEEN // pixels.shape[2]))
 
 
 def _spread(images: ImageCollection, places: Tensor) -> Tensor:

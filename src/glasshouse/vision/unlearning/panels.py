@@ -76,11 +76,7 @@ def _sweep(found: Mapping[str, Any]) -> list[Panel]:
         for part in ("forget", "retain")
     }
     against = sorted((r, f) for (_, f), (_, r) in zip(points["forget"], points["retain"], strict=True))
-    others = {
-        name: [(values[f"{name}/retain/{mask}/mse ratio"], values[f"{name}/forget/{mask}/mse ratio"])]
-        for name in _compared(found)
-        if values[f"{name}/retain/{mask}/mse ratio"] < 2
-    }
+    others = {name: values[f"{name}/forget/{mask}/mse ratio"] for name in _compared(found) if name in found["shown"]}
     return [
         Curves(
             f"Error over the original's, by alpha, mask {mask}", "alpha", "ratio of errors",
@@ -88,8 +84,8 @@ def _sweep(found: Mapping[str, Any]) -> list[Panel]:
         ),
         Curves(
             f"Forgetting against retention, mask {mask}", "error on retained images over the original's",
-            "error on forgotten images over the original's", {"alpha from small to large": against, **others},
-            note="Up is more forgetting, to the right is damage. Models that damage more than twice are left out.",
+            "on forgotten images", {"alpha from small to large": against}, levels=others,
+            note="Up is more forgetting, to the right is damage. Levels are how much other models forget.",
         ),
     ]  # fmt: skip
 
@@ -109,7 +105,7 @@ def audit_panels(found: Mapping[str, Any]) -> list[Panel]:
     return [
         Table("Audit", ["model", "verdict", "where it fails"], checks),
         Curves(
-            "Relearning from a few forgotten images", "updates", "mean square error on others of their kind", recovery,
+            "Relearning from a few forgotten images", "updates", "error on others of their kind", recovery, log_y=True,
             note="Any model learns from them; what counts is whether it is faster than the one retrained without them.",
         ),
         Table(
