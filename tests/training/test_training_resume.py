@@ -28,6 +28,7 @@ from glasshouse.training import shards
 from glasshouse.training.checkpoint import CheckpointError, ResumeRefusedError, latest_checkpoint, weights_hash
 from glasshouse.training.data import TensorRows
 from glasshouse.training.identity import order_of_run
+from glasshouse.training.objective import Loss
 from glasshouse.training.trainer import train
 
 SCRIPT = Path(__file__).parent / "killed_run.py"
@@ -59,6 +60,33 @@ def test_kill_nine_then_resume_is_exact(tmp_path, kind):
     for name in names:  # state.json holds the hash of every weight, average and optimiser tensor
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len(list((tmp_path / "killed" / "checkpoints").iterdir())) == 2
+
+
+class Convolution:
+    """Weights that lie channels-last in memory, so that their moments do too."""
+
+    carries, frozen = {}, {}
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.module = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+        self.learns = {"module": self.module}
+
+    def weight(self, batch):
+        return float(len(batch["x"]))
+
+    def loss(self, batch, step):
+        return Loss(self.module(batch["x"]).square().mean())
+
+
+def test_weights_in_another_memory_order_resume_exactly(tmp_path):
+    data = TensorRows({"x": torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))})
+    settings = config(steps=10, batch_size=8, precision="fp32")
+    whole, stopped, resumed = Convolution(), Convolution(), Convolution()
+    train(whole, data, settings, tmp_path / "whole")
+    train(stopped, data, settings, tmp_path / "half", stop=lambda step: step == 5)
+    train(resumed, data, settings, tmp_path / "half")
+    assert torch.equal(whole.module.weight, resumed.module.weight)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

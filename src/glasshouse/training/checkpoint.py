@@ -149,6 +149,8 @@ def _fill_optimizers(
             _read_part(value, stored, full)
         else:
             value = stored[full].to(parameter.device)
+            if value.shape == parameter.shape:  # the fused optimiser pairs weights and moments by memory order
+                value = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
         owners[id(parameter)].state[parameter][key] = value
 
 
