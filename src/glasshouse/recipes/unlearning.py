@@ -52,6 +52,7 @@ def unlearning(
     weights: str = "",
     reference: bool = True,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Evaluation:
     """Make an image-to-image model forget chosen images, and audit that it did.
 
@@ -70,6 +71,7 @@ def unlearning(
         weights: a folder of a vision model of transformers (CLIP, ViT) in safetensors to compare images by.
         reference: whether to retrain without the forgotten images; without it the audit says what it could not see.
         seed: of everything.
+        device: what to train and measure on, such as `cuda`.
     """
     images = read_images(ImageFolder(path=data, size=size, channels=channels)) if data else read_digits()
     config = completion_model(model, *((size, channels) if data else (8, 1)))
@@ -78,20 +80,25 @@ def unlearning(
     training = completion_training(model, updates, seed).but(masks=masks)
     settings = AuditSettings(masks=measured)
     features = read_features(weights) if weights else train_features(images)
-    original = train_completion(images, config, training)
+    original = train_completion(images, config, training, device=device)
     plain = Unlearning(steps=steps, alpha=alpha, masks=masks, seed=seed)
     own = split.but(proxy=None)
-    made = {OURS: unlearn_images(original, images, own, plain)}
+    made = {OURS: unlearn_images(original, images, own, plain, device=device)}
     if split.proxy:
-        made[PROXY] = unlearn_images(original, images, split, plain.but(alpha=alpha * PROXY_SHARE))
-    made |= {name: unlearn_images(original, images, own, plain.but(method=name)) for name in BASELINES}
-    sweep = {f"{weight:g}": unlearn_images(original, images, own, plain.but(alpha=weight)) for weight in ALPHAS}
-    retrained = train_completion(images, config, training, without=split.forget) if reference else None
+        made[PROXY] = unlearn_images(original, images, split, plain.but(alpha=alpha * PROXY_SHARE), device=device)
+    made |= {name: unlearn_images(original, images, own, plain.but(method=name), device=device) for name in BASELINES}
+    sweep = {
+        f"{weight:g}": unlearn_images(original, images, own, plain.but(alpha=weight), device=device)
+        for weight in ALPHAS
+    }
+    retrained = train_completion(images, config, training, split.forget, device) if reference else None
     compared = {**made, **({RETRAINED: retrained} if retrained is not None else {})}
     shown = tuple(name for name in (OURS, RETRAINED) if name in compared)
-    audit = audit_models(images, own, features, original, made, retrained, settings, no_reference=not reference)
+    audit = audit_models(
+        images, own, features, original, made, retrained, settings, no_reference=not reference, device=device
+    )
     parts: dict[str, Measured] = {
-        "compared": compare_models(images, own, features, original, compared, settings, sweep=sweep, shown=shown),
+        "compared": compare_models(images, own, features, original, compared, settings, sweep, shown, device),
         "audit": audit,
         **{
             f"certificate, {name}": certify(made[name], audit, name, no_reference=not reference)

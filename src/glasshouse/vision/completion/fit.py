@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,10 +37,11 @@ def fit(
     config: CompletionConfig,
     settings: CompletionTraining,
     directory: Path | str,
+    device: torch.device | str = "cpu",
     **options: Any,
 ) -> tuple[OwnCompletion, list[TrainingResult]]:
     """A model, and the results of its runs: two for an auto-encoder and a prior. `options` go to the trainer."""
-    model, data, results = config.build(settings.seed), TensorRows({"images": images}), []
+    model, data, results = config.build(settings.seed).to(device), TensorRows({"images": images}), []
     for number, (objective, _) in enumerate(objectives(model, settings)):
         results.append(train(objective, data, settings.training(), Path(directory) / f"run-{number}", **options))
     return model.eval(), results

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from glasshouse.store.artifact import Artifact
 from glasshouse.store.panels import Curves, Numbers, Panel
 from glasshouse.store.step import Run, step
@@ -69,7 +67,7 @@ def train_completion(
     pixels = found.images[kept]
     title = "Completion model" if without is None else "Completion model retrained without the forgotten images"
     with run.bar("training a completion model", updates(config, settings)) as bar:
-        model, results = fit(pixels, config, settings, run.scratch / "run", device=torch.device(device), progress=bar)
+        model, results = fit(pixels, config, settings, run.scratch / "run", device, progress=bar)
     batch = {"images": pixels[: settings.batch_size]}
     flops = sum(training_flops(objective, batch, steps) for objective, steps in objectives(config.build(0), settings))
     about = {"title": title, "images": len(pixels), "flops": flops, "settings": settings.model_dump(mode="json"),

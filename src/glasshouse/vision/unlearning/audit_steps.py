@@ -51,6 +51,7 @@ def audit_models(
     retrained: CompletionModel | None = None,
     settings: AuditSettings = AuditSettings(),  # noqa: B008 (frozen)
     no_reference: bool = False,
+    device: str = "cpu",
 ) -> Audit:
     """Audit unlearned models by name, beside the original and the one retrained without the forgotten images.
 
@@ -65,7 +66,7 @@ def audit_models(
         )
     collection = images.load()
     every = {ORIGINAL: original, **({RETRAINED: retrained} if retrained is not None else {}), **models}
-    loaded: dict[str, Completion] = {name: model.load() for name, model in every.items()}
+    loaded: dict[str, Completion] = {name: model.load(device) for name, model in every.items()}
     with run.bar("auditing", len(every)) as bar:
         looked = look_at(loaded, collection, parts_of(collection, split), features.load(), settings,
                          run.scratch / "attacks", bar)  # fmt: skip

@@ -58,6 +58,7 @@ def compare_models(
     settings: AuditSettings = AuditSettings(),  # noqa: B008 (frozen)
     sweep: Mapping[str, CompletionModel] | None = None,
     shown: tuple[str, ...] = (),
+    device: str = "cpu",
 ) -> Comparison:
     """Measure completions of several models of one split.
 
@@ -69,7 +70,7 @@ def compare_models(
     every = {ORIGINAL: original, **models, **{f"alpha {alpha}": model for alpha, model in (sweep or {}).items()}}
     with run.bar("comparing completions", len(every)) as bar:
         found, pictures = compare(
-            {name: model.load() for name, model in every.items()}, collection, parts_of(collection, split),
+            {name: model.load(device) for name, model in every.items()}, collection, parts_of(collection, split),
             features.load(), settings, shown=(ORIGINAL, *shown), bar=bar,
         )  # fmt: skip
     found["sweep"] = list(sweep or {})
