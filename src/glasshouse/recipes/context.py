@@ -20,7 +20,6 @@ from glasshouse.evaluation.steps import Evaluation, Measured, conclude
 from glasshouse.language.model import LanguageModel
 from glasshouse.language.quantisation.settings import Quantisation
 from glasshouse.language.quantisation.steps import quantise
-from glasshouse.language.scaling import best_rate
 from glasshouse.language.steps import pretrain
 from glasshouse.nn.configuration import TransformerConfig, feed_forward_width
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
@@ -30,11 +29,13 @@ from glasshouse.training.configuration import Training
 SMALL, LARGE = "small", "large"
 SHAPES = {SMALL: (96, 2), LARGE: (128, 4)}
 """Width and layers. The large one at 3 bits has fewer bytes than the small one at 16, embedding included."""
-SHARE = 0.8
+SHARE = 0.9
 """Of the text, what is items of the generated tasks."""
-VOCABULARY, CONTEXT, ROWS = 512, 256, 8
-"""So few tokens that names stay syllables: a name that is a token of its own could not be copied where it is new."""
-BYTES_PER_TOKEN = 2.4
+RATES = {SMALL: 6e-3, LARGE: 4e-3}
+"""Peak learning rates for rows of `ROWS` x `CONTEXT` tokens an update."""
+VOCABULARY, CONTEXT, ROWS = 512, 256, 16
+"""So few tokens that no name is one of its own: that could not be copied where it is new."""
+BYTES_PER_TOKEN = 2.6
 CALIBRATION_ROWS = 64
 MATCHED = Quantisation(bits=3, group_size=64)
 """What the large model is quantised to beside the small one."""
@@ -49,7 +50,7 @@ LEFT_OUT = ("ontogum",)
 
 
 @recipe
-def context(tokens: int = 1_000_000, seeds: int = 3, items: int = 40, data: str = "", limit: int = 20) -> Evaluation:
+def context(tokens: int = 1_200_000, seeds: int = 3, items: int = 40, data: str = "", limit: int = 20) -> Evaluation:
     """Train a small and a large model on context tasks, quantise the large one, and compare them at matched bytes.
 
     Args:
@@ -99,10 +100,14 @@ def context(tokens: int = 1_000_000, seeds: int = 3, items: int = 40, data: str 
 def texts(tokens: int) -> Shards:
     """Text on this machine and items of the tasks, tokenised."""
     prose = curate(installed_text(InstalledText(megabytes=4)), keep=dolma_rules, deduplicate=[exact()])
-    sources = {"text": prose, "context": context_texts(items=max(2000, tokens // 50))}
-    weights = {"text": 1 - SHARE, "context": SHARE}
-    tokenizer = train_tokenizer(mix(sources, weights, total=2_000_000), vocabulary=VOCABULARY)
-    return tokenize(mix(sources, weights, total=int(BYTES_PER_TOKEN * tokens)), tokenizer, holdout=0.02)
+    examples = context_texts(items=max(2000, tokens // 40), most=3)
+    mixed = mix({"text": prose, "context": examples}, {"text": 1 - SHARE, "context": SHARE}, total=size(tokens))
+    return tokenize(mixed, train_tokenizer(examples, vocabulary=VOCABULARY), holdout=0.02)
+
+
+def size(tokens: int) -> int:
+    """Bytes of text that have at least so many tokens."""
+    return int(BYTES_PER_TOKEN * tokens)
 
 
 def trained(shards: Shards, name: str, tokens: int, seed: int) -> LanguageModel:
@@ -112,10 +117,9 @@ def trained(shards: Shards, name: str, tokens: int, seed: int) -> LanguageModel:
         vocabulary=VOCABULARY, width=width, layers=layers, heads=width // 32, context=CONTEXT, tied=True,
         feed_forward=feed_forward_width(width, 64),
     )  # fmt: skip
-    rate = best_rate(shape.parameters - VOCABULARY * width, tokens, ROWS * CONTEXT)
     training = Training(
-        tokens=tokens, batch_size=ROWS, micro_batch_size=ROWS // 2, seed=seed, learning_rate=float(f"{rate:.2g}"),
-        warmup=0.05, final_fraction=0.0, compile=False, checkpoint_every=400,
+        tokens=tokens, batch_size=ROWS, micro_batch_size=ROWS // 2, seed=seed, learning_rate=RATES[name], warmup=0.05,
+        precision="fp32", compile=False, checkpoint_every=200,
     )  # fmt: skip
     return pretrain(shards, shape, training)
 
