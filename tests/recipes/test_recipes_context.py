@@ -94,6 +94,12 @@ def test_tasks_are_values_with_their_settings() -> None:
         ContextTasks(names=("nothing",)).made()
 
 
+@pytest.mark.parametrize("asked", [{"seeds": 0}, {"items": 0}])
+def test_nothing_to_train_or_to_ask_is_refused(tmp_path, asked) -> None:
+    with pytest.raises(ConfigurationError, match="at least 1 seed and 1 item"):
+        execute(room.context(**asked), Store(tmp_path))
+
+
 @pytest.mark.slow
 def test_the_whole_of_it_at_a_tiny_size(tmp_path) -> None:
     store = Store(tmp_path)

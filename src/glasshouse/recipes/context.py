@@ -23,6 +23,7 @@ from glasshouse.language.quantisation.steps import quantise
 from glasshouse.language.steps import pretrain
 from glasshouse.nn.configuration import TransformerConfig, feed_forward_width
 from glasshouse.store.claims import Measures, Verdict, above, below, claim
+from glasshouse.store.configuration import ConfigurationError
 from glasshouse.store.recipe import recipe
 from glasshouse.training.configuration import Training
 
@@ -60,6 +61,8 @@ def context(tokens: int = 1_200_000, seeds: int = 3, items: int = 40, data: str 
         data: a folder with data sets (a folder each), on which the models of the first seed are measured too.
         limit: most items of every data set.
     """
+    if seeds < 1 or items < 1:
+        raise ConfigurationError(f"context takes at least 1 seed and 1 item, got {seeds} and {items}")
     shards = texts(tokens)
     tasks = [
         ContextTasks(names=("coreference", "dialogue_state", "rewriting"), limit=items, brief=True),
