@@ -84,7 +84,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]]) -> str:
         for claim in claims
     )
     head = "<tr><th>verdict</th><th>statement</th><th class='n'>measured</th><th class='n'>expected</th></tr>"
-    return f"<div class='scroll'><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+    return f"<div class='scroll'><table class='claims'><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
 
 
 def _option(key: str, value: Any) -> str:
