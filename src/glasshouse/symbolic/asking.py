@@ -85,22 +85,7 @@ class Asking:
                 for earlier in tried[:-1]:
                     error.add_note(f"tried before: {earlier}")
                 raise
-            return Record(
-                node,
-                value,
-                call.kind,
-                engine.name,
-                reply.model,
-                reply.text,
-                reply.evidence,
-                reply.usage,
-                reply.finish,
-                time.perf_counter() - start,
-                True if call.kind == "text" else None,
-                reply.verified,
-                tuple(tried),
-                artifact=reply.artifact,
-            )
+            return _recorded(node, value, call, engine, reply, time.perf_counter() - start, tried)
         raise AssertionError("candidates() gives at least one engine")
 
     def pieces(self, node: Node, inputs: Sequence[Any], meter: Meter) -> Generator[str, None, Record]:
@@ -120,21 +105,7 @@ class Asking:
         meter.add(reply.usage)
         self.heard(call, reply)
         value = read(node.params["answer"], reply.text)
-        spent = time.perf_counter() - start
-        return Record(
-            node,
-            value,
-            call.kind,
-            engine.name,
-            reply.model,
-            reply.text,
-            reply.evidence,
-            reply.usage,
-            reply.finish,
-            spent,
-            valid=True,
-            artifact=reply.artifact,
-        )
+        return _recorded(node, value, call, engine, reply, time.perf_counter() - start)
 
     def _read(self, engine: Engine, call: Call, node: Node, meter: Meter, tried: list[str]) -> tuple[Reply, Any]:
         """A reply whose text is of the type asked for; each one that is not is answered with the reason."""
@@ -174,6 +145,28 @@ class Asking:
             self.heard(call, reply)
             return reply
         raise AssertionError("the last attempt returns or raises")
+
+
+def _recorded(
+    node: Node, value: Any, call: Call, engine: Engine, reply: Reply, seconds: float, tried: Sequence[str] = ()
+) -> Record:
+    """What is kept of an answer; a text that was read is valid, of other answers there is nothing to say."""
+    return Record(
+        node,
+        value,
+        call.kind,
+        engine.name,
+        reply.model,
+        reply.text,
+        reply.evidence,
+        reply.usage,
+        reply.finish,
+        seconds,
+        True if call.kind == "text" else None,
+        reply.verified,
+        tuple(tried),
+        artifact=reply.artifact,
+    )
 
 
 def _streamed(engine: StreamingEngine, call: Call) -> Generator[str, None, Reply]:
