@@ -100,3 +100,9 @@ def test_the_command_tries_all_and_leaves_a_report(made: Made) -> None:
     written = CliRunner().invoke(cli, ["report", "map-compression", *store])
     assert written.exit_code == 0, (written.output, written.exception)
     assert "Perplexity over bytes" in Path(written.output.strip().splitlines()[-1]).read_text()
+
+
+def test_bits_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["map-compression", "any", "--bits", "4,few", "--store", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "'4,few' is no list of numbers" in result.output

@@ -9,18 +9,14 @@ from glasshouse.training.configuration import Training
 
 def constant_adam(*, steps: int, batch_size: int, learning_rate: float, seed: int, **options: Any) -> Training:
     """The trainer's configuration: float32, no decay, no warm-up, no clipping. `options` are its other fields."""
-    return Training(
+    return Training.small(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
-        weight_decay=0.0,
         betas=(0.9, 0.999),
-        eps=1e-8,
         schedule="constant",
         warmup=0,
         clip_norm=None,
-        precision="fp32",
-        compile=False,
         **options,
     )

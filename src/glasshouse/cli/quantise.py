@@ -97,6 +97,8 @@ def map_compression(
     from glasshouse.store.execution import execute
     from glasshouse.store.panels import Table
 
+    if not all(number.strip().isdigit() for number in bits.split(",")):
+        raise click.BadParameter(f"{bits!r} is no list of numbers: write --bits 4,3,2")
     store, original = open_store(location), open_model(location, model)
     shards = shards_behind(store, original)
     models = {"dense": original, **{name: open_model(location, name) for name in beside}}

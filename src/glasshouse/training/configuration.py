@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -113,6 +113,14 @@ class Training(Config):
         if self.decay_fraction != 0.2 and self.schedule != "wsd":
             raise ValueError(f"decay_fraction shapes the schedule wsd only, the schedule is {self.schedule}")
         return self
+
+    @classmethod
+    def small(cls, **settings: Any) -> Training:
+        """For a model too small to gain from less: float32, nothing compiled, Adam's own eps, no weight decay.
+
+        `settings` are the other fields, or others of these.
+        """
+        return cls(**{"precision": "fp32", "compile": False, "eps": 1e-8, "weight_decay": 0.0, **settings})
 
     @property
     def micro_batch(self) -> int:

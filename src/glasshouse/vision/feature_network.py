@@ -129,9 +129,9 @@ def train_feature_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(named_seed(settings.seed, "feature network"))
         network = FeatureNetwork(images.shape[1], classes, settings)
-    training = Training(
+    training = Training.small(
         steps=settings.steps, batch_size=settings.batch_size, learning_rate=settings.learning_rate, seed=settings.seed,
-        schedule="cosine", final_fraction=0.0, weight_decay=0.01, eps=1e-8, precision="fp32", compile=False,
+        schedule="cosine", final_fraction=0.0, weight_decay=0.01,
     )  # fmt: skip
     result = train(
         Classification(network), TensorRows({"images": images, "labels": labels}), training, directory, **options

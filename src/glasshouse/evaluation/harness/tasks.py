@@ -127,7 +127,7 @@ class HarnessTask:
                 f"the metrics of {self.name} cannot be computed here ({type(error).__name__}: {error}); nothing is "
                 "downloaded, and nothing was asked of the model"
             ) from error
-        except Exception:
+        except Exception:  # a metric may refuse a made-up answer; looked for is only what is missing on this machine
             return
 
     def _record(self, number: int, group: Sequence[Any], answers: Mapping[int, Answer]) -> Record:

@@ -35,7 +35,7 @@ class CompletionTraining(Config):
 
     def training(self, **options: Any) -> Training:
         """The trainer's configuration."""
-        return Training(
+        return Training.small(
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -45,9 +45,6 @@ class CompletionTraining(Config):
             schedule="cosine",
             warmup=0.05,
             final_fraction=0.0,
-            eps=1e-8,
-            precision="fp32",
-            compile=False,
             **options,
         )
 

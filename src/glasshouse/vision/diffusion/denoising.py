@@ -57,10 +57,10 @@ class DenoisingSettings(Config):
 
     def training(self) -> Training:
         """For the shared trainer."""
-        return Training(
+        return Training.small(
             steps=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate, seed=self.seed,
-            warmup=min(self.warmup, self.steps - 1), weight_decay=self.weight_decay, betas=(0.9, 0.99), eps=1e-8,
-            schedule="cosine", final_fraction=0.05, precision=self.precision, compile=False,
+            warmup=min(self.warmup, self.steps - 1), weight_decay=self.weight_decay, betas=(0.9, 0.99),
+            schedule="cosine", final_fraction=0.05, precision=self.precision,
             checkpoint_every=self.checkpoint_every,
         )  # fmt: skip
 

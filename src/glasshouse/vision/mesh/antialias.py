@@ -55,12 +55,11 @@ def antialias(
     """`image` with pixels blended across the edges that are visible; gradients to it and to the edges' ends."""
     flat = image.reshape(-1, image.shape[-1])
     for axis in (0, 1):
-        if view.width * view.height > 1:
-            first, second, where = _pairs(depth, edges, view, axis)
-            share = (where - 0.5)[:, None]  # of the second pixel that the first one's surface fills
-            difference = flat[first] - flat[second]
-            blended = flat.index_add(0, second, share.clamp(min=0) * difference)
-            flat = blended.index_add(0, first, share.clamp(max=0) * difference)
+        first, second, where = _pairs(depth, edges, view, axis)
+        share = (where - 0.5)[:, None]  # of the second pixel that the first one's surface fills
+        difference = flat[first] - flat[second]
+        blended = flat.index_add(0, second, share.clamp(min=0) * difference)
+        flat = blended.index_add(0, first, share.clamp(max=0) * difference)
     return flat.reshape(image.shape)
 
 

@@ -29,10 +29,6 @@ class MeshBatch:
         vertices = self.vertices[first : first + self.vertex_counts[index]]
         return vertices, self.faces[start : start + self.face_counts[index]] - first
 
-    def mesh_of_vertex(self) -> Int[Tensor, " v"]:
-        """For each vertex the number of its mesh."""
-        return _owners(self.vertex_counts, self.vertices.device)
-
     def mesh_of_face(self) -> Int[Tensor, " f"]:
         """For each face the number of its mesh."""
         return _owners(self.face_counts, self.faces.device)

@@ -138,10 +138,10 @@ class JudgeSettings(Config):
 
     def training(self) -> Training:
         """For the shared trainer."""
-        return Training(
+        return Training.small(
             steps=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate, seed=self.seed,
-            warmup=min(20, self.steps - 1), weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8, schedule="cosine",
-            final_fraction=0.02, precision="fp32", compile=False, checkpoint_every=200,
+            warmup=min(20, self.steps - 1), weight_decay=0.01, betas=(0.9, 0.99), schedule="cosine",
+            final_fraction=0.02, checkpoint_every=200,
         )  # fmt: skip
 
 

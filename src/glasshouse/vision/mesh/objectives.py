@@ -87,21 +87,17 @@ class MeshTraining(Config):
     def training(self) -> Training:
         """For the shared trainer."""
         updates = self.stages.updates
-        return Training(
+        return Training.small(
             steps=updates,
             batch_size=self.prompts,
             seed=self.seed,
             learning_rate=self.learning_rate,
             betas=(0.9, 0.99),
-            eps=1e-8,
-            weight_decay=0.0,
             schedule="wsd",
             decay_fraction=self.decay,
             final_fraction=self.final_fraction,
             warmup=min(self.warmup, updates // 4) if updates // 4 >= 1 else 0,
             clip_norm=1.0,
-            precision="fp32",
-            compile=False,
             prefetch=0,
             validate_every=self.measure_every or None,
             checkpoint_every=100,

@@ -51,12 +51,6 @@ def album(model: TextToMeshModel, prompts: PromptSet, looking: Looking) -> dict[
     return {name: _some(model, every, looking) for name, every in rows.items() if every}
 
 
-def morph(model: TextToMeshModel, start: str, end: str, looking: Looking, steps: int = 8) -> bytes:
-    """A row of meshes from one prompt to another, as PNG."""
-    shares = torch.linspace(0, 1, steps).tolist()
-    return grid_png([shown(model.make_between(start, end, shares, RESOLUTION), looking)])
-
-
 def _square(model: TextToMeshModel, prompts: PromptSet, looking: Looking) -> bytes:
     side, seen = len(prompts.unseen), iter(prompts.seen)
     rows = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,6 @@ class TexturedMesh:
     texture: UInt8[Tensor, "h w 3"]
     about: dict[str, Any] = field(default_factory=dict)
     is_watertight: bool = True  # before the seams were cut
-
-    @cached_property
-    def colour_of_vertices(self) -> Float[Tensor, "v 3"]:
-        """The texture at the vertices."""
-        return sample_texture(self.texture, self.uv)
 
 
 def bake(

@@ -48,17 +48,13 @@ class Unlearning(Config):
 
     def training(self, **options: Any) -> Training:
         """The trainer's configuration: a constant rate after a short warm-up, then down over the last fifth."""
-        return Training(
+        return Training.small(
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             seed=self.seed,
             schedule="wsd",
             final_fraction=0.0,
-            weight_decay=0.0,
-            eps=1e-8,
-            precision="fp32",
-            compile=False,
             **options,
         )
 

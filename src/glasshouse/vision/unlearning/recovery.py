@@ -107,10 +107,9 @@ def relearn(
     if not len(others):
         raise ValueError(f"the attacker has all {len(measured_on)} images to measure on; give Recovery.images fewer")
     pixels, copied = images.images, copy.deepcopy(model)
-    training = Training(
+    training = Training.small(
         steps=settings.steps[-1], batch_size=len(attacker), learning_rate=settings.learning_rate, seed=settings.seed,
-        schedule="constant", warmup=0, weight_decay=0.0, eps=1e-8, precision="fp32", compile=False,
-        checkpoint_every=None,
+        schedule="constant", warmup=0, checkpoint_every=None,
     )  # fmt: skip
     copied.requires_grad_(True)
     attack = Relearning(copied, settings, pixels[others])
